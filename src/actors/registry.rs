@@ -1,0 +1,171 @@
+//! What the outside may know of and ask from the running cameras, without waiting on an actor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::broadcast;
+
+use crate::domain::camera::{CameraState, CameraStatus, Counters, Event};
+use crate::media::PacketRing;
+
+/// All cameras that have a file in `config.d/`, by name, and the facts they tell.
+pub struct Registry {
+    cameras: RwLock<BTreeMap<String, Arc<CameraEntry>>>,
+    events: broadcast::Sender<Event>,
+    alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
+}
+
+/// Something that needs a person.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Alarm {
+    pub kind: String,
+    pub camera: Option<String>,
+    pub since: DateTime<Utc>,
+    pub message: String,
+}
+
+/// One camera's published side.
+pub struct CameraEntry {
+    status: RwLock<CameraStatus>,
+    /// Should this camera be recording (it is enabled and its mode is not `off`)?
+    pub counters: Counters,
+    /// The ring of the running session, for snapshots and viewers.
+    ring: RwLock<Option<Arc<PacketRing>>>,
+    commands: RwLock<Option<CommandSink>>,
+}
+
+type CommandSink = Box<dyn Fn(CameraCommand) + Send + Sync>;
+
+/// What a person or a rule may ask of a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CameraCommand {
+    /// An event by hand.
+    Trigger,
+    Restart,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { cameras: RwLock::default(), events: broadcast::channel(1024).0, alarms: RwLock::default() }
+    }
+}
+
+impl Registry {
+    /// The entry of `name`, made if it is new. Counters outlive restarts of the camera.
+    pub fn entry(&self, name: &str) -> Arc<CameraEntry> {
+        let mut cameras = self.cameras.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cameras.entry(name.to_owned()).or_insert_with(|| Arc::new(CameraEntry::new(name))))
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<CameraEntry>> {
+        self.cameras.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.alarms.write().unwrap_or_else(PoisonError::into_inner).retain(|(_, camera), _| camera.as_deref() != Some(name));
+        self.tell(Event::CameraRemoved { camera: name.to_owned() });
+    }
+
+    /// All entries in the order of their names.
+    pub fn all(&self) -> Vec<Arc<CameraEntry>> {
+        self.cameras.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Tells everyone who listens. Nobody listening is no fault.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    pub fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Raises an alarm; one that is already up keeps its time and takes the new message.
+    pub fn raise_alarm(&self, kind: &str, camera: Option<&str>, now: DateTime<Utc>, message: String) {
+        let key = (kind.to_owned(), camera.map(str::to_owned));
+        let mut alarms = self.alarms.write().unwrap_or_else(PoisonError::into_inner);
+        match alarms.get_mut(&key) {
+            Some(alarm) => alarm.message = message,
+            None => {
+                let (kind, camera) = key.clone();
+                alarms.insert(key, Alarm { kind: kind.clone(), camera: camera.clone(), since: now, message: message.clone() });
+                drop(alarms);
+                self.tell(Event::Alarm { kind, camera, message, active: true });
+            }
+        }
+    }
+
+    pub fn clear_alarm(&self, kind: &str, camera: Option<&str>) {
+        let key = (kind.to_owned(), camera.map(str::to_owned));
+        let removed = self.alarms.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        if let Some(Alarm { kind, camera, message, .. }) = removed {
+            self.tell(Event::Alarm { kind, camera, message, active: false });
+        }
+    }
+
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.alarms.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl CameraEntry {
+    fn new(name: &str) -> Self {
+        let never = DateTime::<Utc>::UNIX_EPOCH;
+        CameraEntry {
+            status: RwLock::new(CameraStatus {
+                name: name.to_owned(),
+                state: CameraState::Stopped,
+                since: never,
+                error: None,
+                restarts: 0,
+                reconnects: 0,
+                fps: 0.0,
+                bitrate: 0,
+                resolution: None,
+                codec: None,
+                motion: false,
+                recording: false,
+                started_at: never,
+                generation: 0,
+                config_error: None,
+            }),
+            counters: Counters::default(),
+            ring: RwLock::new(None),
+            commands: RwLock::new(None),
+        }
+    }
+
+    pub fn status(&self) -> CameraStatus {
+        self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the published status in place.
+    pub fn update(&self, change: impl FnOnce(&mut CameraStatus)) {
+        change(&mut self.status.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn ring(&self) -> Option<Arc<PacketRing>> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_ring(&self, ring: Option<Arc<PacketRing>>) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+    }
+
+    /// Hands a command to the running camera. False where none runs (disabled, or its file is broken).
+    pub fn command(&self, command: CameraCommand) -> bool {
+        match &*self.commands.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(sink) => {
+                sink(command);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn set_commands(&self, sink: Option<CommandSink>) {
+        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = sink;
+    }
+}

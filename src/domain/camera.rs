@@ -1,0 +1,150 @@
+//! What is said of a camera: its state, counters and causes, as the API, the log and the metrics show them.
+
+use std::sync::atomic::AtomicU64;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// The state of a camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraState {
+    Starting,
+    Running,
+    /// Recording, with the detector or the disk in trouble.
+    Degraded,
+    Reconnecting,
+    Backoff,
+    Disabled,
+    ConfigError,
+    Stopped,
+}
+
+/// Why a recording was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Motion,
+    Manual,
+    Continuous,
+    /// The detector was down, so everything was recorded.
+    DetectorDown,
+}
+
+impl Reason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Motion => "motion",
+            Reason::Manual => "manual",
+            Reason::Continuous => "continuous",
+            Reason::DetectorDown => "detector_down",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Reason::Motion, Reason::Manual, Reason::Continuous, Reason::DetectorDown]
+            .into_iter()
+            .find(|reason| reason.name() == name)
+    }
+}
+
+/// Why a stretch that should have been recorded was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapCause {
+    /// The camera's file was changed and the camera restarted.
+    Reload,
+    /// The connection was lost or could not be made.
+    Disconnected,
+    /// The disk could not keep up and packets left the ring unwritten.
+    DiskTooSlow,
+    /// A write failed: full, read-only or broken disk.
+    DiskError,
+    /// A part of Tarsier crashed.
+    Crash,
+    /// The process was down.
+    Down,
+}
+
+impl GapCause {
+    pub fn name(self) -> &'static str {
+        match self {
+            GapCause::Reload => "reload",
+            GapCause::Disconnected => "disconnected",
+            GapCause::DiskTooSlow => "disk_too_slow",
+            GapCause::DiskError => "disk_error",
+            GapCause::Crash => "crash",
+            GapCause::Down => "down",
+        }
+    }
+}
+
+/// What is known of a camera at one moment. Published whole; readers never wait on an actor.
+#[derive(Clone, Debug, Serialize)]
+pub struct CameraStatus {
+    pub name: String,
+    pub state: CameraState,
+    /// When `state` began.
+    pub since: DateTime<Utc>,
+    /// The cause of the trouble the camera is in, if any; never holds a password.
+    pub error: Option<String>,
+    /// Crashes of any of its parts that were answered with a restart.
+    pub restarts: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Video access units a second, over the last few seconds.
+    pub fps: f64,
+    /// Bits a second, over the last few seconds.
+    pub bitrate: u64,
+    /// `1920x1080`, once known.
+    pub resolution: Option<String>,
+    pub codec: Option<String>,
+    /// Is there motion now (from the trigger to its last motion + `minimal_duration`)?
+    pub motion: bool,
+    /// Is a file being written now?
+    pub recording: bool,
+    /// When the camera was (re)started: changes exactly then.
+    pub started_at: DateTime<Utc>,
+    /// One life of the CameraActor; rises with every start.
+    pub generation: u64,
+    /// The running configuration is older than its file, which is broken: `file:line:column: what (what to do)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_error: Option<String>,
+}
+
+/// Counters of a camera since the process started; they outlive its restarts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub packets: AtomicU64,
+    /// Left the ring unwritten though they should have been recorded.
+    pub packets_dropped: AtomicU64,
+    /// Lost by the network, as the transport counted them.
+    pub packets_lost: AtomicU64,
+    pub frames_decoded: AtomicU64,
+    /// Not looked at, because detection was behind.
+    pub frames_skipped: AtomicU64,
+    pub motion_events: AtomicU64,
+    pub restarts: AtomicU64,
+    pub reconnects: AtomicU64,
+    pub recorded_bytes: AtomicU64,
+    /// Milliseconds that should have been recorded and were not.
+    pub gap_ms: AtomicU64,
+    /// A gauge: bytes in the ring now.
+    pub ring_bytes: AtomicU64,
+}
+
+/// A fact that is worth telling: streamed by `/api/events`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    CameraState { camera: String, state: CameraState, error: Option<String> },
+    CameraRemoved { camera: String },
+    MotionStarted { camera: String, at: DateTime<Utc> },
+    MotionEnded { camera: String, at: DateTime<Utc> },
+    RecordingOpened { camera: String, id: i64, path: String, start: DateTime<Utc> },
+    RecordingClosed { camera: String, id: i64, path: String, start: DateTime<Utc>, end: DateTime<Utc>, bytes: u64 },
+    ConfigApplied { camera: String },
+    ConfigRefused { file: String, error: String },
+    Gap { camera: String, start: DateTime<Utc>, end: DateTime<Utc>, cause: GapCause },
+    Alarm { kind: String, camera: Option<String>, message: String, active: bool },
+}

@@ -1,0 +1,208 @@
+//! The typed configuration: what is left when YAML has been parsed, merged and checked.
+//!
+//! Every value here is possible; `config` refuses the others with file, line and column. Two configurations
+//! that compare equal need no restart.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::source_url::SourceUrl;
+
+/// One camera, as `config.d/NAME.yaml` and the defaults under it give it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraConfig {
+    /// The file's stem, `[a-z0-9][a-z0-9_-]*`.
+    pub name: String,
+    /// With `username`, `password` and `password_file` already in it.
+    pub source: SourceUrl,
+    pub transport: Transport,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    /// A low-resolution stream for detection only.
+    pub detect_source: Option<SourceUrl>,
+    pub enabled: bool,
+    /// A file source starts again at its end (`loop`).
+    pub repeat: bool,
+    pub detect: DetectConfig,
+    pub record: RecordConfig,
+    pub retention: RetentionConfig,
+}
+
+/// How RTSP packets travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    /// UDP first, then TCP.
+    Auto,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectConfig {
+    pub enabled: bool,
+    pub algorithm: Algorithm,
+    pub effort: Effort,
+    /// No detection until the camera has settled after a connect.
+    pub warm_up: Duration,
+    /// An event lasts at least this long after its last motion.
+    pub minimal_duration: Duration,
+    /// Width in pixels to which pictures are scaled before they are compared; height follows.
+    pub width: u32,
+    /// Side of the Gaussian kernel in pixels, odd; 0 or 1 switches the blur off.
+    pub blur: u32,
+    /// Stretch each picture's grey values to the full range before comparing.
+    pub normalize: bool,
+    /// Pictures compared: 2 (with the previous) or 3 (with the two before).
+    pub frames: u32,
+    /// Grey difference from which a pixel counts as changed, 1..=255.
+    pub threshold: u32,
+    /// Rounds of 3x3 dilation after the threshold.
+    pub dilate: u32,
+    /// Rounds of 3x3 erosion after the dilation.
+    pub erode: u32,
+    /// Changed area from which a picture is motion.
+    pub min_area: Area,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Difference of blurred, normalised pictures (pynvr's detector).
+    Seed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    Auto,
+    Full,
+}
+
+/// A changed area: pixels of the scaled picture, or a share of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Area {
+    Pixels(u32),
+    /// 0.0..=1.0; written `1.2%`.
+    Share(f64),
+}
+
+impl Area {
+    /// The least number of changed pixels, in a picture of `picture_pixels`, that is motion; at least 1.
+    pub fn pixels_of(self, picture_pixels: u32) -> u32 {
+        match self {
+            Area::Pixels(pixels) => pixels.max(1),
+            Area::Share(share) => ((share * f64::from(picture_pixels)).ceil() as u32).max(1),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordConfig {
+    pub mode: RecordMode,
+    /// Video from before the trigger that is in the file.
+    pub pre_alarm: Duration,
+    pub container: ContainerKind,
+    pub audio: AudioMode,
+    /// Longer recordings are cut at a keyframe.
+    pub max_file: Duration,
+    /// Bound in bytes of the packets a camera keeps in memory (`record.buffer`).
+    pub buffer_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordMode {
+    Motion,
+    Continuous,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerKind {
+    Mp4,
+    Mkv,
+}
+
+impl ContainerKind {
+    /// File name extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            ContainerKind::Mp4 => "mp4",
+            ContainerKind::Mkv => "mkv",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioMode {
+    /// AAC copied, G.711 to FLAC.
+    Auto,
+    /// AAC copied, everything else left out.
+    Copy,
+    Off,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RetentionConfig {
+    pub max_age: Option<Duration>,
+    pub max_size_bytes: Option<u64>,
+}
+
+/// `tarsier.yaml` with `tarsier.local.yaml` over it. Paths are absolute or relative to the working folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalConfig {
+    /// The folder that is watched (`cameras`).
+    pub cameras_dir: PathBuf,
+    pub archive: ArchiveConfig,
+    pub log: LogConfig,
+    pub web: WebConfig,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArchiveConfig {
+    pub path: PathBuf,
+    /// A checked template, see `domain::layout`.
+    pub layout: String,
+    pub max_size_bytes: Option<u64>,
+    pub min_free: MinFree,
+    pub sync: SyncCadence,
+}
+
+/// Space that is kept free on the archive's file system.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MinFree {
+    Bytes(u64),
+    /// 0.0..=1.0 of the file system's size.
+    Share(f64),
+}
+
+/// How often what was written is made to survive a power cut (`archive.sync`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncCadence {
+    Every(Duration),
+    EveryFragment,
+    Never,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// None: no file.
+    pub path: Option<PathBuf>,
+    /// A level or a filter as `RUST_LOG` takes it.
+    pub level: String,
+    pub max_size_bytes: u64,
+    pub backups: u32,
+    pub format: LogFormat,
+    pub console: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// `127.0.0.1:8787`; port 0 lets the system pick.
+    pub listen: std::net::SocketAddr,
+    /// Where the chosen address is written, if anywhere.
+    pub address_file: Option<PathBuf>,
+}

@@ -1,0 +1,16 @@
+//! The pure core: values in, values and actions out.
+//!
+//! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the motion and
+//! recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
+//! clock.
+
+pub mod backoff;
+pub mod camera;
+pub mod config;
+pub mod layout;
+pub mod motion;
+pub mod recorder;
+pub mod ring;
+pub mod source_url;
+pub mod stream;
+pub mod utc_map;

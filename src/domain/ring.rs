@@ -1,0 +1,159 @@
+//! Ring arithmetic: what is kept, what is let go, where a cursor stands.
+//!
+//! One producer pushes, any number of cursors read. A cursor that was overtaken is told so and goes on at the
+//! next keyframe; what it missed is the caller's to write down.
+
+use std::collections::VecDeque;
+
+/// What the ring has to know of an item.
+pub trait RingItem {
+    /// Memory the item holds.
+    fn bytes(&self) -> u64;
+    /// Decode time in microseconds; rises within a session.
+    fn dts_us(&self) -> i64;
+    /// Presentation time in microseconds.
+    fn pts_us(&self) -> i64;
+    /// The connection the item came by.
+    fn session(&self) -> u64;
+    /// Can decoding start here? Never true for audio.
+    fn is_keyframe(&self) -> bool;
+}
+
+/// How much a ring keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingBounds {
+    /// Time before the newest item that stays, back to the keyframe before it.
+    pub keep_us: i64,
+    /// Hard bound on memory.
+    pub max_bytes: u64,
+}
+
+/// Items in the order of their arrival, each with a sequence number that never repeats.
+#[derive(Debug)]
+pub struct Ring<T> {
+    items: VecDeque<T>,
+    /// Sequence of `items[0]`.
+    first_seq: u64,
+    bytes: u64,
+    bounds: RingBounds,
+}
+
+/// What a cursor gets.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read<T> {
+    /// The item at the cursor.
+    Item(T),
+    /// Nothing new yet.
+    Empty,
+    /// Items from the cursor up to `resume` (not included) are gone or cannot be decoded without them;
+    /// `resume` is the next keyframe held, or the end of the ring.
+    Overtaken { resume: u64 },
+}
+
+impl<T: RingItem + Clone> Ring<T> {
+    pub fn new(bounds: RingBounds) -> Self {
+        Ring { items: VecDeque::new(), first_seq: 0, bytes: 0, bounds }
+    }
+
+    /// Appends an item, lets the oldest go, and returns the item's sequence number.
+    pub fn push(&mut self, item: T) -> u64 {
+        let seq = self.end();
+        self.bytes += item.bytes();
+        self.items.push_back(item);
+        self.evict_by_time();
+        self.evict_by_bytes();
+        seq
+    }
+
+    /// Lets whole GOPs go while the next keyframe is old enough to be the first. Items of an older session
+    /// count as old as soon as the newest session holds `keep_us` by itself.
+    fn evict_by_time(&mut self) {
+        let Some(newest) = self.items.back() else { return };
+        let (session, horizon) = (newest.session(), newest.dts_us() - self.bounds.keep_us);
+        while let Some(next_key) = self.items.iter().skip(1).position(RingItem::is_keyframe).map(|i| i + 1) {
+            let key = &self.items[next_key];
+            if key.session() != session || key.pts_us() > horizon {
+                break;
+            }
+            for _ in 0..next_key {
+                self.pop_front();
+            }
+        }
+    }
+
+    fn evict_by_bytes(&mut self) {
+        while self.bytes > self.bounds.max_bytes && self.items.len() > 1 {
+            self.pop_front();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(item) = self.items.pop_front() {
+            self.bytes -= item.bytes();
+            self.first_seq += 1;
+        }
+    }
+
+    /// Sequence the next pushed item will get.
+    pub fn end(&self) -> u64 {
+        self.first_seq + self.items.len() as u64
+    }
+
+    /// Sequence of the oldest item held (equal to `end` when empty).
+    pub fn start(&self) -> u64 {
+        self.first_seq
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn get(&self, seq: u64) -> Option<&T> {
+        self.items.get(usize::try_from(seq.checked_sub(self.first_seq)?).ok()?)
+    }
+
+    pub fn newest(&self) -> Option<&T> {
+        self.items.back()
+    }
+
+    /// Reads at `seq`.
+    pub fn read(&self, seq: u64) -> Read<T> {
+        if seq < self.first_seq {
+            return Read::Overtaken { resume: self.next_keyframe(self.first_seq).unwrap_or_else(|| self.end()) };
+        }
+        match self.get(seq) {
+            Some(item) => Read::Item(item.clone()),
+            None => Read::Empty,
+        }
+    }
+
+    /// The first keyframe at or after `seq`.
+    pub fn next_keyframe(&self, seq: u64) -> Option<u64> {
+        let skip = usize::try_from(seq.saturating_sub(self.first_seq)).ok()?;
+        let at = self.items.iter().skip(skip).position(RingItem::is_keyframe)?;
+        Some(self.first_seq + (skip + at) as u64)
+    }
+
+    /// The newest keyframe held.
+    pub fn newest_keyframe(&self) -> Option<u64> {
+        let at = self.items.iter().rposition(RingItem::is_keyframe)?;
+        Some(self.first_seq + at as u64)
+    }
+
+    /// Where a recording that wants everything from `pts_us` of `session` starts: the last keyframe of that
+    /// session at or before it, else the session's oldest keyframe held.
+    pub fn start_for(&self, session: u64, pts_us: i64) -> Option<u64> {
+        let mut oldest = None;
+        for (at, item) in self.items.iter().enumerate().rev() {
+            if item.session() == session && item.is_keyframe() {
+                if item.pts_us() <= pts_us {
+                    return Some(self.first_seq + at as u64);
+                }
+                oldest = Some(self.first_seq + at as u64);
+            } else if item.session() < session {
+                break;
+            }
+        }
+        oldest
+    }
+}

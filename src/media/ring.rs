@@ -1,0 +1,74 @@
+//! A camera's encoded packets: one producer, many cursors, no copies.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::packet::Packet;
+use crate::domain::ring::{Read, Ring, RingBounds};
+
+/// The shared ring of one stream. It is the memory bound of its camera and its buffer against a stalling disk.
+pub struct PacketRing {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    ring: Ring<Arc<Packet>>,
+    /// Packets of an older producer are refused: a thread past its deadline writes nothing more.
+    producer: u64,
+}
+
+impl PacketRing {
+    pub fn new(bounds: RingBounds) -> Self {
+        PacketRing { inner: Mutex::new(Inner { ring: Ring::new(bounds), producer: 0 }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a new producer in and cuts off the one before it.
+    pub fn admit(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.producer += 1;
+        inner.producer
+    }
+
+    /// Appends a packet; None where `producer` was cut off.
+    pub fn push(&self, producer: u64, packet: Arc<Packet>) -> Option<u64> {
+        let mut inner = self.lock();
+        (inner.producer == producer).then(|| inner.ring.push(packet))
+    }
+
+    pub fn read(&self, seq: u64) -> Read<Arc<Packet>> {
+        self.lock().ring.read(seq)
+    }
+
+    /// Sequence the next packet will get.
+    pub fn end(&self) -> u64 {
+        self.lock().ring.end()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.lock().ring.bytes()
+    }
+
+    pub fn newest(&self) -> Option<Arc<Packet>> {
+        self.lock().ring.newest().cloned()
+    }
+
+    pub fn get(&self, seq: u64) -> Option<Arc<Packet>> {
+        self.lock().ring.get(seq).cloned()
+    }
+
+    pub fn newest_keyframe(&self) -> Option<u64> {
+        self.lock().ring.newest_keyframe()
+    }
+
+    pub fn next_keyframe(&self, seq: u64) -> Option<u64> {
+        self.lock().ring.next_keyframe(seq)
+    }
+
+    /// See [`Ring::start_for`].
+    pub fn start_for(&self, session: u64, pts_us: i64) -> Option<u64> {
+        self.lock().ring.start_for(session, pts_us)
+    }
+}
