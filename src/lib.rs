@@ -10,6 +10,7 @@
 pub mod actors;
 pub mod archive;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod media;

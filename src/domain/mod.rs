@@ -13,4 +13,5 @@ pub mod recorder;
 pub mod ring;
 pub mod source_url;
 pub mod stream;
+pub mod timeline;
 pub mod utc_map;
