@@ -64,7 +64,10 @@ impl Registry {
 
     pub fn remove(&self, name: &str) {
         self.cameras.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.alarms.write().unwrap_or_else(PoisonError::into_inner).retain(|(_, camera), _| camera.as_deref() != Some(name));
+        self.alarms
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(_, camera), _| camera.as_deref() != Some(name));
         self.tell(Event::CameraRemoved { camera: name.to_owned() });
     }
 
@@ -90,7 +93,10 @@ impl Registry {
             Some(alarm) => alarm.message = message,
             None => {
                 let (kind, camera) = key.clone();
-                alarms.insert(key, Alarm { kind: kind.clone(), camera: camera.clone(), since: now, message: message.clone() });
+                alarms.insert(
+                    key,
+                    Alarm { kind: kind.clone(), camera: camera.clone(), since: now, message: message.clone() },
+                );
                 drop(alarms);
                 self.tell(Event::Alarm { kind, camera, message, active: true });
             }

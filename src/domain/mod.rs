@@ -10,6 +10,7 @@ pub mod config;
 pub mod layout;
 pub mod motion;
 pub mod recorder;
+pub mod recording;
 pub mod ring;
 pub mod source_url;
 pub mod stream;

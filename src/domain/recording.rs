@@ -1,0 +1,56 @@
+//! Rows of the index: recordings and gaps, and how they are asked for.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::camera::{GapCause, Reason};
+
+/// One file of the archive.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recording {
+    /// Rises with every recording of the archive and is never used twice.
+    pub id: i64,
+    pub camera: String,
+    /// UTC of the first video packet.
+    pub start: DateTime<Utc>,
+    /// UTC of the end of the last video packet; None while the recording is open.
+    pub end: Option<DateTime<Utc>>,
+    /// Trigger - start, as delivered; None where nothing triggered.
+    pub pre_alarm_s: Option<f64>,
+    pub bytes: u64,
+    /// Relative to the archive's root.
+    pub path: String,
+    /// Seconds of motion in this file.
+    pub motion_s: f64,
+    /// Closed and finalised.
+    pub complete: bool,
+    pub reason: Reason,
+}
+
+/// A stretch that should have been recorded and was not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gap {
+    pub camera: String,
+    pub start: DateTime<Utc>,
+    pub end: DateTime<Utc>,
+    pub cause: GapCause,
+}
+
+/// Which rows, newest first. Rows that overlap `from..to` count.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingQuery {
+    pub camera: Option<String>,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    /// Rows a page; 0 means the default of 100. At most 1000.
+    pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// A page of rows, and the cursor of the next one if there is more.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
