@@ -20,6 +20,22 @@ pub enum CameraState {
     Stopped,
 }
 
+impl CameraState {
+    /// The name as the API and the log show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CameraState::Starting => "starting",
+            CameraState::Running => "running",
+            CameraState::Degraded => "degraded",
+            CameraState::Reconnecting => "reconnecting",
+            CameraState::Backoff => "backoff",
+            CameraState::Disabled => "disabled",
+            CameraState::ConfigError => "config_error",
+            CameraState::Stopped => "stopped",
+        }
+    }
+}
+
 /// Why a recording was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,1 @@
+//! `tarsier record`: one camera without a daemon.
