@@ -1,8 +1,14 @@
 //! Safe, small wrappers around what is foreign: libav, V4L2, OpenCV, container bytes. Every blocking call has
 //! a deadline; no unsafe leaks out.
 
+pub mod decode;
+pub mod detect;
 pub mod packet;
 pub mod ring;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use decode::{DecodeError, LumaDecoder, LumaView};
+pub use detect::{DetectError, Detector, Score};
 pub use packet::Packet;
 pub use ring::PacketRing;
