@@ -53,7 +53,7 @@ const TURN: Duration = Duration::from_millis(20);
 impl Relay {
     /// A relay to a port on this machine.
     pub fn to(target: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen_on_a_kept_port();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
@@ -149,6 +149,16 @@ impl Drop for Relay {
         self.shared.stop.store(true, Ordering::SeqCst);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
+        }
+    }
+}
+
+/// A socket keeps its port while it refuses only if it was bound to it by number.
+fn listen_on_a_kept_port() -> TcpListener {
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if let Ok(listener) = TcpListener::bind(address) {
+            return listener;
         }
     }
 }
