@@ -198,14 +198,7 @@ pub fn reference() -> Vec<String> {
     GLOBAL.iter().chain(CAMERA).map(table::reference_row).collect()
 }
 
-fn put_text(
-    settings: &mut Settings,
-    name: &str,
-    text: &str,
-    at: &Mark,
-    loaded: &Loaded,
-    problems: &mut Vec<Problem>,
-) {
+fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: &Loaded, problems: &mut Vec<Problem>) {
     let Some(key) = CAMERA.iter().find(|key| key.path == name) else {
         let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
         problems.push(settings::unknown(CAMERA, section, last, at));

@@ -91,11 +91,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// None: the file is gone by now.
-fn read_camera(
-    name: &str,
-    path: &Path,
-    loaded: &Loaded,
-) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
+fn read_camera(name: &str, path: &Path, loaded: &Loaded) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
     let Some(text) = text::read(path).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };

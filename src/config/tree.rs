@@ -52,6 +52,7 @@ pub(super) struct Entry {
 pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Option<Node>, Vec<Problem>) {
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
+        text,
         file: file.into(),
         environment,
         anchors: BTreeMap::new(),
@@ -70,6 +71,7 @@ pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Opti
 
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    text: &'a str,
     file: Arc<Path>,
     environment: &'a Environment,
     /// The value of each anchor and how many values it counts for.
@@ -107,7 +109,12 @@ impl<'a> Builder<'a> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let at = self.mark(&Span::empty(*error.marker()));
-                Err(Stop(Box::new(at.problem(format!("not valid YAML: {}", error.info()), None))))
+                let line = self.text.lines().nth(at.line as usize - 1).unwrap_or_default();
+                let hint = match line.contains("${") {
+                    true => "inside `{}` a `${NAME}` needs quotes",
+                    false => "look at the indentation, the quotes and the colons of this line and the one before",
+                };
+                Err(Stop(Box::new(at.problem(format!("not valid YAML: {}", error.info()), hint.to_owned()))))
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
