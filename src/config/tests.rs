@@ -344,18 +344,29 @@ fn bombs_are_bounded() {
         let alias = format!("*a{}, ", level - 1).repeat(10);
         laughs.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
     }
+    let long_word = format!("a: &a {}\n", "x".repeat(500_000));
+    let repeated: String = (0..5000).map(|n| format!("b{n}: *a\n")).collect();
     let answers = [
-        (laughs, "too many values"),
+        (long_word + &repeated, "too many or too large values"),
+        (laughs, "too many or too large values"),
         ("[".repeat(100_000), "recursion limit exceeded"),
         ("{a: ".repeat(200), "nested too deeply"),
         ("- ".repeat(100_000), "nested too deeply"),
-        ("x: 1\n".repeat(100_000), "too many values"),
+        ("x: 1\n".repeat(100_000), "too many or too large values"),
         ("a: &a [*a]\n".to_owned(), "an alias of the value it is part of"),
     ];
     for (text, answer) in answers {
         let faults = camera_faults(&text);
         assert!(faults.contains(answer), "{answer}: {}", faults.chars().take(300).collect::<String>());
     }
+}
+
+#[test]
+fn a_flood_of_faults_is_cut() {
+    let text: String = (0..4000).map(|n| format!("x{n}: 1\n")).collect();
+    let faults = camera_faults(&text);
+    assert_eq!(faults.lines().count(), MOST_PROBLEMS + 1, "{}", faults.lines().last().unwrap());
+    assert!(faults.lines().last().unwrap().contains("more faults in this file"));
 }
 
 #[test]
