@@ -34,7 +34,10 @@ fn report(path: &Path, effective: bool) -> (Report, i32) {
         return (Report { stdout: text, stderr: lines }, code);
     }
     let stdout = match problems.len() {
-        0 => format!("{} cameras, no problems\n", scan.cameras.len()),
+        0 => match scan.cameras.len() {
+            1 => "1 camera, no problems\n".to_owned(),
+            cameras => format!("{cameras} cameras, no problems\n"),
+        },
         _ => lines,
     };
     (Report { stdout, stderr: String::new() }, code)
@@ -51,7 +54,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("config.d")).unwrap();
         std::fs::write(dir.path().join("config.d/a.yaml"), "source: clip.mp4\n").unwrap();
         let (good, code) = report(&path, false);
-        assert_eq!((good.stdout.as_str(), code), ("1 cameras, no problems\n", 0));
+        assert_eq!((good.stdout.as_str(), code), ("1 camera, no problems\n", 0));
 
         std::fs::write(&path, "archive: { pth: x }\n").unwrap();
         std::fs::write(dir.path().join("config.d/b.yaml"), "sorce: clip.mp4\n").unwrap();

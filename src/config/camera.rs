@@ -134,9 +134,17 @@ pub(super) fn build(
         let place = if settings.get("password").is_some() { "password" } else { "password_file" };
         problems.push(at(place).problem("a password without a `username`", "add `username`".to_owned()));
     }
-    let source = with_credentials(source, "source", &raw.username, password.as_deref(), settings, problems);
-    let detect_source = detect_source
-        .map(|url| with_credentials(url, "detect_source", &raw.username, password.as_deref(), settings, problems));
+    let username = raw.username.as_deref();
+    if let (Some(user), Some(address)) = (settings.get("username"), settings.get("source"))
+        && username.is_some()
+        && has_user(&source)
+        && user.at.file == address.at.file
+    {
+        let hint = "keep those in `source`, or `username` and `password`".to_owned();
+        problems.push(user.at.problem("`source` holds a user already", hint));
+    }
+    let source = with_credentials(source, username, password.as_deref());
+    let detect_source = detect_source.map(|url| with_credentials(url, username, password.as_deref()));
     if raw.repeat && source.kind() != SourceKind::File {
         problems.push(at("loop").problem("only a file can be repeated", "remove `loop`".to_owned()));
     }
@@ -191,29 +199,20 @@ fn resolve(text: &str, folder: &Path) -> SourceUrl {
     }
 }
 
-/// Credentials in an address win over those of `defaults`; given twice in one file they are a fault.
-fn with_credentials(
-    url: SourceUrl,
-    key: &str,
-    username: &Option<String>,
-    password: Option<&str>,
-    settings: &Settings,
-    problems: &mut Vec<Problem>,
-) -> SourceUrl {
-    let (Some(username), SourceKind::Rtsp | SourceKind::Http) = (username, url.kind()) else {
-        return url;
-    };
-    let own = url::Url::parse(url.expose()).is_ok_and(|address| !address.username().is_empty());
-    if !own {
-        return url.with_credentials(username, password);
+/// Does a network address hold a user?
+fn has_user(url: &SourceUrl) -> bool {
+    matches!(url.kind(), SourceKind::Rtsp | SourceKind::Http)
+        && url::Url::parse(url.expose()).is_ok_and(|address| !address.username().is_empty())
+}
+
+/// Credentials that an address holds already are left alone: they are nearer than those of `defaults`.
+fn with_credentials(url: SourceUrl, username: Option<&str>, password: Option<&str>) -> SourceUrl {
+    match (username, url.kind()) {
+        (Some(username), SourceKind::Rtsp | SourceKind::Http) if !has_user(&url) => {
+            url.with_credentials(username, password)
+        }
+        _ => url,
     }
-    if let (Some(address), Some(user)) = (settings.get(key), settings.get("username"))
-        && address.at.file == user.at.file
-    {
-        let hint = format!("keep those in `{key}`, or `username` and `password`");
-        problems.push(user.at.problem(format!("`{key}` holds a user already"), hint));
-    }
-    url
 }
 
 /// The first line of a small regular file. What is wrong with it never quotes it.

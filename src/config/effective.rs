@@ -44,7 +44,8 @@ pub(super) fn print_camera(name: &str, settings: &Settings, out: &mut String) {
 
 /// A text as YAML writes it: quoted where it would be read as something else.
 fn scalar(text: &str) -> String {
-    let plain_flag = matches!(text, "true" | "false" | "null") || text.bytes().all(|b| b.is_ascii_digit()) && text.len() < 10;
+    let plain_flag =
+        matches!(text, "true" | "false" | "null") || text.bytes().all(|b| b.is_ascii_digit()) && text.len() < 10;
     if plain_flag {
         return text.to_owned();
     }

@@ -2,6 +2,9 @@
 
 use std::ffi::OsString;
 
+/// Longer is no value that any key takes.
+const MOST_BYTES: usize = 64 * 1024;
+
 /// Looks a variable up. A value, so that tests need not touch the process's own environment.
 pub(super) type Environment = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
@@ -30,6 +33,12 @@ pub(super) fn expand(text: &str, environment: &Environment) -> Result<String, (S
                 (format!("the environment variable `{name}` is not UTF-8"), format!("set `{name}` to plain text"))
             })?;
             out.push_str(&value);
+            if out.len() > MOST_BYTES {
+                return Err((
+                    "too long with its variables filled in".to_owned(),
+                    format!("look at what `{name}` holds"),
+                ));
+            }
             rest = &after[end + 1..];
         } else {
             out.push('$');
@@ -54,6 +63,7 @@ mod tests {
         match name {
             "PW" => Some("a${b}$".into()),
             "EMPTY" => Some("".into()),
+            "LONG" => Some("x".repeat(1000).into()),
             _ => None,
         }
     }
@@ -75,6 +85,7 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         assert!(expand("${NOPE}", &environment).unwrap_err().0.contains("`NOPE` is not set"));
+        assert!(expand(&"${LONG}".repeat(100), &environment).unwrap_err().0.contains("too long"));
         assert!(expand("${PW", &environment).unwrap_err().0.contains("without its"));
         for text in ["${}", "${1A}", "${A-B}"] {
             assert!(expand(text, &environment).unwrap_err().0.contains("no name"), "{text}");

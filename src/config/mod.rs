@@ -36,6 +36,9 @@ use self::table::{CAMERA, GLOBAL};
 use self::tree::{Content, Node, Scalar};
 use crate::domain::config::{CameraConfig, GlobalConfig};
 
+/// Most faults that are told of one file.
+const MOST_PROBLEMS: usize = 50;
+
 /// `tarsier.yaml` with `tarsier.local.yaml` over it.
 #[derive(Clone)]
 pub struct Loaded {
@@ -143,9 +146,19 @@ fn read_global(file: &Path, environment: &Environment, problems: &mut Vec<Proble
         }
     }
     let settings = Settings::read(GLOBAL, &tree, &mut found);
-    found.sort_by_key(|problem| (problem.line, problem.column));
+    in_order(&mut found);
     problems.append(&mut found);
     (settings, defaults)
+}
+
+/// Sorts the faults of one file by their places. A file of something else altogether doesn't flood the log.
+fn in_order(problems: &mut Vec<Problem>) {
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    if let Some(at) = problems.get(MOST_PROBLEMS).cloned() {
+        let what = format!("{} more faults in this file", problems.len() - MOST_PROBLEMS);
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(Problem { what, hint: Some("mend those above first".to_owned()), ..at });
+    }
 }
 
 /// One look at the cameras' folder, by content.
@@ -198,14 +211,7 @@ pub fn reference() -> Vec<String> {
     GLOBAL.iter().chain(CAMERA).map(table::reference_row).collect()
 }
 
-fn put_text(
-    settings: &mut Settings,
-    name: &str,
-    text: &str,
-    at: &Mark,
-    loaded: &Loaded,
-    problems: &mut Vec<Problem>,
-) {
+fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: &Loaded, problems: &mut Vec<Problem>) {
     let Some(key) = CAMERA.iter().find(|key| key.path == name) else {
         let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
         problems.push(settings::unknown(CAMERA, section, last, at));

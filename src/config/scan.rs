@@ -11,7 +11,7 @@ use super::problem::{Mark, Problem};
 use super::settings::Settings;
 use super::table::CAMERA;
 use super::tree::{self, Content};
-use super::{Loaded, text};
+use super::{Loaded, in_order, text};
 use crate::domain::config::CameraConfig;
 
 /// What one look at the folder found, with where each value came from.
@@ -91,11 +91,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
 }
 
 /// None: the file is gone by now.
-fn read_camera(
-    name: &str,
-    path: &Path,
-    loaded: &Loaded,
-) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
+fn read_camera(name: &str, path: &Path, loaded: &Loaded) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
     let Some(text) = text::read(path).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
@@ -118,7 +114,7 @@ fn read_camera(
     }
     let settings = camera::merge(loaded.defaults.clone(), own);
     let camera = camera::build(name, &settings, &top, &loaded.folder, &mut problems);
-    problems.sort_by_key(|problem| (problem.line, problem.column));
+    in_order(&mut problems);
     match camera {
         Some(camera) if problems.is_empty() => Ok(Some((camera, settings))),
         _ => Err(problems),

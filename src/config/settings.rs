@@ -7,7 +7,7 @@ use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
 use super::problem::{Mark, Problem, one_line};
-use super::table::{Fault, Key, Kind, Preset, nearest};
+use super::table::{CAMERA, Fault, GLOBAL, Key, Kind, Preset, nearest};
 use super::tree::{Content, Node};
 use crate::domain::source_url::redact_urls;
 
@@ -153,7 +153,8 @@ fn read_value(key: &'static Key, node: &Node) -> Result<Option<Setting>, Problem
             return Ok(Some(Setting { value: Value::Null, shown: "null".to_owned(), at: node.at.clone() }));
         }
         Content::Null => {
-            let hint = preset_hint(key).map_or("give it one".to_owned(), |hint| format!("{hint}; give one or remove it"));
+            let hint =
+                preset_hint(key).map_or("give it one".to_owned(), |hint| format!("{hint}; give one or remove it"));
             return Err(node.at.problem(format!("`{}` has no value", key.path), hint));
         }
         Content::Scalar(scalar) => match key.read(&scalar.text) {
@@ -214,12 +215,14 @@ fn names_in(table: &'static [Key], section: &str) -> Vec<&'static str> {
 pub(super) fn unknown(table: &'static [Key], section: &str, name: &str, at: &Mark) -> Problem {
     let here = names_in(table, section);
     let join = |name: &str| if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-    let elsewhere = || {
-        table.iter().map(|key| key.path).find(|path| *path == name || path.ends_with(&format!(".{name}")))
-    };
+    let elsewhere =
+        || table.iter().map(|key| key.path).find(|path| *path == name || path.ends_with(&format!(".{name}")));
     let near = nearest(name, here.iter().copied()).map(join);
     let hint = match near.or_else(|| elsewhere().map(str::to_owned)) {
         Some(near) => format!("did you mean `{near}`?"),
+        None if std::ptr::eq(table, GLOBAL) && names_in(CAMERA, "").contains(&name) => {
+            "a camera's keys belong into its file, or under `defaults`".to_owned()
+        }
         None if section.is_empty() => "docs/configuration.md lists all keys".to_owned(),
         None => format!("`{section}` knows {}", here.join(", ")),
     };

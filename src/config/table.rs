@@ -76,7 +76,12 @@ pub(super) const GLOBAL: &[Key] = &[
         "names of the recordings: strftime in UTC of the file's first packet; a taken name gets `_2`, the container \
          gives the extension",
     ),
-    key("archive.max_size", Size("1B", "8000TB"), Nothing, "size of the whole archive; the oldest recordings make room"),
+    key(
+        "archive.max_size",
+        Size("1B", "8000TB"),
+        Nothing,
+        "size of the whole archive; the oldest recordings make room",
+    ),
     key(
         "archive.min_free",
         FreeSpace,
@@ -167,12 +172,7 @@ pub(super) const CAMERA: &[Key] = &[
         "record events, everything or nothing",
     ),
     key("record.pre_alarm", Duration("0s", "10min"), Is("5s"), "video from before the trigger that is in the file"),
-    key(
-        "record.container",
-        Choice { now: &["mp4", "mkv"], later: &["avi"] },
-        Is("mp4"),
-        "format of the recordings",
-    ),
+    key("record.container", Choice { now: &["mp4", "mkv"], later: &["avi"] }, Is("mp4"), "format of the recordings"),
     key(
         "record.audio",
         Choice { now: &["auto", "copy", "off"], later: &[] },
@@ -327,7 +327,9 @@ fn listen(text: &str) -> Result<SocketAddr, Fault> {
     };
     if !address.ip().is_loopback() {
         return Err(Fault::because(
-            format!("`{text}` is not on the loopback, and there are no users yet: whoever reaches it would see all cameras"),
+            format!(
+                "`{text}` is not on the loopback, and there are no users yet: whoever reaches it would see all cameras"
+            ),
             "use 127.0.0.1, and a tunnel or a proxy that asks for a password",
         ));
     }
@@ -341,9 +343,9 @@ fn log_filter(text: &str) -> Result<(), Fault> {
     if let Some(wrong) = wrong {
         return Err(nearest(wrong, LEVELS.into_iter()).map(|near| format!("did you mean `{near}`?")).into());
     }
-    tracing_subscriber::EnvFilter::try_new(text).map(|_| ()).map_err(|_| {
-        Fault::from(Some("a filter looks like `info,tarsier::media=debug`".to_owned()))
-    })
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(|_| ())
+        .map_err(|_| Fault::from(Some("a filter looks like `info,tarsier::media=debug`".to_owned())))
 }
 
 /// Nothing of the text is quoted: it may hold a password.

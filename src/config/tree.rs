@@ -13,6 +13,7 @@ use super::expand::{Environment, expand};
 use super::problem::{Mark, Problem};
 
 const MOST_VALUES: usize = 10_000;
+const MOST_TEXT_BYTES: usize = 4 * 1024 * 1024;
 const DEEPEST: usize = 16;
 
 #[derive(Clone, Debug)]
@@ -52,10 +53,11 @@ pub(super) struct Entry {
 pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Option<Node>, Vec<Problem>) {
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
+        text,
         file: file.into(),
         environment,
         anchors: BTreeMap::new(),
-        values: 0,
+        cost: Cost::default(),
         problems: Vec::new(),
     };
     let root = match builder.document() {
@@ -70,12 +72,20 @@ pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Opti
 
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    text: &'a str,
     file: Arc<Path>,
     environment: &'a Environment,
-    /// The value of each anchor and how many values it counts for.
-    anchors: BTreeMap<usize, (Node, usize)>,
-    values: usize,
+    /// The value of each anchor and what it counts for.
+    anchors: BTreeMap<usize, (Node, Cost)>,
+    cost: Cost,
     problems: Vec<Problem>,
+}
+
+/// What a tree takes, aliases counted as what they stand for.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    values: usize,
+    text_bytes: usize,
 }
 
 /// The rest of the file can't be understood. Boxed, as it is rare and large.
@@ -107,7 +117,12 @@ impl<'a> Builder<'a> {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let at = self.mark(&Span::empty(*error.marker()));
-                Err(Stop(Box::new(at.problem(format!("not valid YAML: {}", error.info()), None))))
+                let line = self.text.lines().nth(at.line as usize - 1).unwrap_or_default();
+                let hint = match line.contains("${") {
+                    true => "inside `{}` a `${NAME}` needs quotes",
+                    false => "look at the indentation, the quotes and the colons of this line and the one before",
+                };
+                Err(Stop(Box::new(at.problem(format!("not valid YAML: {}", error.info()), hint.to_owned()))))
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
@@ -115,17 +130,18 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Stop> {
         let at = self.mark(&span);
-        let before = self.values;
-        self.count(&span, 1)?;
+        let before = self.cost;
+        let text_bytes = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
+        self.count(&span, Cost { values: 1, text_bytes })?;
         if depth > DEEPEST {
             return Err(self.stop(&span, "nested too deeply", "no key lies as deep as this"));
         }
         let (anchor, tag, content) = match event {
             Event::Alias(anchor) => {
-                let Some((node, values)) = self.anchors.get(&anchor).cloned() else {
+                let Some((node, cost)) = self.anchors.get(&anchor).cloned() else {
                     return Err(self.stop(&span, "an alias of the value it is part of", "remove it"));
                 };
-                self.count(&span, values)?;
+                self.count(&span, cost)?;
                 return Ok(node);
             }
             Event::Scalar(text, style, anchor, tag) => (anchor, tag, self.scalar(&at, &text, style)),
@@ -138,7 +154,9 @@ impl<'a> Builder<'a> {
         }
         let node = Node { at, content };
         if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), self.values - before));
+            let values = self.cost.values - before.values;
+            let text_bytes = self.cost.text_bytes - before.text_bytes;
+            self.anchors.insert(anchor, (node.clone(), Cost { values, text_bytes }));
         }
         Ok(node)
     }
@@ -206,10 +224,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn count(&mut self, span: &Span, values: usize) -> Result<(), Stop> {
-        self.values += values;
-        if self.values > MOST_VALUES {
-            return Err(self.stop(span, "too many values", "a configuration holds a few dozen"));
+    fn count(&mut self, span: &Span, more: Cost) -> Result<(), Stop> {
+        self.cost.values += more.values;
+        self.cost.text_bytes += more.text_bytes;
+        if self.cost.values > MOST_VALUES || self.cost.text_bytes > MOST_TEXT_BYTES {
+            return Err(self.stop(span, "too many or too large values", "a configuration holds a few dozen words"));
         }
         Ok(())
     }

@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, expected) in [("32MiB", 32 << 20), ("200GB", 200_000_000_000), ("1.5kB", 1500), ("7 B", 7), ("0", 0)] {
+        for (text, expected) in [("32MiB", 32 << 20), ("200GB", 200_000_000_000), ("1.5kB", 1500), ("7 B", 7), ("0", 0)]
+        {
             assert_eq!(text.parse(), Ok(Bytes(expected)), "{text}");
         }
         for text in ["", "12", "-1GB", "GB", "1XB", "1GB2", "99999999TB", "5mb"] {
