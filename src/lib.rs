@@ -14,5 +14,6 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod failpoint;
+pub mod logging;
 pub mod media;
 pub mod web;
