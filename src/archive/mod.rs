@@ -44,11 +44,9 @@ pub struct Archive {
     root: PathBuf,
     layout: Layout,
     index: Index,
-    sync: SyncCadence,
+    syncer: disk::Syncer,
     turns: mpsc::Sender<Turn>,
     open: Mutex<BTreeSet<i64>>,
-    /// Written to since the last sync.
-    dirty: AtomicBool,
     /// The disk is full: retention should look now.
     needs_room: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
@@ -68,10 +66,9 @@ impl Archive {
             root: root.to_owned(),
             layout,
             index,
-            sync,
+            syncer: disk::Syncer::start(root, sync)?,
             turns,
             open: Mutex::default(),
-            dirty: AtomicBool::new(false),
             needs_room: (Mutex::new(false), Condvar::new()),
             stopped: AtomicBool::new(false),
         });
@@ -84,10 +81,6 @@ impl Archive {
                 }
             }
         })?;
-        if let SyncCadence::Every(cadence) = sync {
-            let syncing = Arc::clone(&archive);
-            thread::Builder::new().name("archive-sync".into()).spawn(move || syncing.sync_loop(cadence))?;
-        }
         Ok(archive)
     }
 
@@ -113,7 +106,7 @@ impl Archive {
         with_audio: bool,
     ) -> io::Result<(RecordingFile, String)> {
         std::fs::create_dir_all(&self.root)?;
-        if disk::free_bytes(&self.root)? < RESERVE_BYTES {
+        if disk::space(&self.root)?.free_bytes < RESERVE_BYTES {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         for attempt in 1..=NAME_ATTEMPTS {
@@ -153,25 +146,7 @@ impl Archive {
     }
 
     fn wrote(&self) {
-        self.dirty.store(true, Ordering::Release);
-        if self.sync == SyncCadence::EveryFragment {
-            self.sync_now();
-        }
-    }
-
-    fn sync_now(&self) {
-        if self.dirty.swap(false, Ordering::AcqRel)
-            && let Err(error) = disk::sync_file_system(&self.root)
-        {
-            tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
-        }
-    }
-
-    fn sync_loop(&self, cadence: Duration) {
-        while !self.stopped.load(Ordering::Acquire) {
-            thread::sleep(cadence);
-            self.sync_now();
-        }
+        self.syncer.wrote();
     }
 
     /// What a failed write means, for a person; asks for room where the disk is full.
@@ -206,15 +181,12 @@ impl Archive {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Ends the threads after what is queued, and makes everything durable.
+    /// Ends the threads after what is queued, and writes the index.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         let _ = self.turns.send(Turn::Stop);
         self.ask_for_room();
         self.index.flush();
-        if self.sync != SyncCadence::Never {
-            self.sync_now();
-        }
     }
 }
 
