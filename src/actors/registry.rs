@@ -1,6 +1,7 @@
 //! What the outside may know of and ask from the running cameras, without waiting on an actor.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -14,10 +15,12 @@ pub struct Registry {
     cameras: RwLock<BTreeMap<String, Arc<CameraEntry>>>,
     events: broadcast::Sender<Event>,
     alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
+    /// Threads past their deadline that were left behind and have not ended.
+    pub abandoned_threads: AtomicU64,
 }
 
 /// Something that needs a person.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Alarm {
     pub kind: String,
     pub camera: Option<String>,
@@ -28,7 +31,6 @@ pub struct Alarm {
 /// One camera's published side.
 pub struct CameraEntry {
     status: RwLock<CameraStatus>,
-    /// Should this camera be recording (it is enabled and its mode is not `off`)?
     pub counters: Counters,
     /// The ring of the running session, for snapshots and viewers.
     ring: RwLock<Option<Arc<PacketRing>>>,
@@ -47,7 +49,12 @@ pub enum CameraCommand {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { cameras: RwLock::default(), events: broadcast::channel(1024).0, alarms: RwLock::default() }
+        Registry {
+            cameras: RwLock::default(),
+            events: broadcast::channel(1024).0,
+            alarms: RwLock::default(),
+            abandoned_threads: AtomicU64::new(0),
+        }
     }
 }
 
@@ -136,6 +143,8 @@ impl CameraEntry {
                 started_at: never,
                 generation: 0,
                 config_error: None,
+                expects_recording: false,
+                recording_blocked: None,
             }),
             counters: Counters::default(),
             ring: RwLock::new(None),
