@@ -78,6 +78,11 @@ impl GapCause {
             GapCause::Down => "down",
         }
     }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        use GapCause::{Crash, Disconnected, DiskError, DiskTooSlow, Down, Reload};
+        [Reload, Disconnected, DiskTooSlow, DiskError, Crash, Down].into_iter().find(|cause| cause.name() == name)
+    }
 }
 
 /// What is known of a camera at one moment. Published whole; readers never wait on an actor.
