@@ -20,7 +20,7 @@ pub struct Registry {
 }
 
 /// Something that needs a person.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Alarm {
     pub kind: String,
     pub camera: Option<String>,
@@ -49,7 +49,12 @@ pub enum CameraCommand {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { cameras: RwLock::default(), abandoned_threads: AtomicU64::new(0), events: broadcast::channel(1024).0, alarms: RwLock::default() }
+        Registry {
+            cameras: RwLock::default(),
+            events: broadcast::channel(1024).0,
+            alarms: RwLock::default(),
+            abandoned_threads: AtomicU64::new(0),
+        }
     }
 }
 
@@ -148,6 +153,8 @@ impl CameraEntry {
                 started_at: never,
                 generation: 0,
                 config_error: None,
+                expects_recording: false,
+                recording_blocked: None,
             }),
             counters: Arc::default(),
             ring: RwLock::new(None),
