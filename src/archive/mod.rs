@@ -1,1 +1,10 @@
-//! (being written)
+//! The archive: recordings on disk.
+
+mod container;
+pub mod file;
+pub mod mp4;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
