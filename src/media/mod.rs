@@ -3,6 +3,7 @@
 
 pub mod decode;
 pub mod detect;
+pub mod nal;
 pub mod packet;
 pub mod ring;
 #[cfg(test)]
