@@ -1,1 +1,3 @@
-//! (being written)
+//! Commands of the command line, one a file.
+
+pub mod check;
