@@ -5,5 +5,6 @@
 
 pub mod disk;
 pub mod index;
+pub mod paths;
 pub mod recovery;
 pub mod retention;
