@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
     let config = arguments.config;
     let done = match arguments.command {
         Command::Run => run::run(&config),
-        Command::Check { effective } => check::run(&config, effective),
+        Command::Check { effective } => Ok(check::run(&config, effective)),
         Command::Detect(arguments) => detect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
         Command::Recordings(command) => recordings::run(&command, &config),

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
@@ -152,14 +151,12 @@ impl Host for Daemon {
     }
 
     fn reloading(&self) {
-        if let Err(error) = self.log.reopen() {
-            tracing::error!(%error, "cannot reopen the log");
-        }
+        self.log.reopen();
     }
 
     fn reloaded(&self, global: &GlobalConfig) {
-        if let Err(error) = self.log.set_level(&global.log.level) {
-            tracing::error!(%error, "cannot change the log's level");
+        if let Err(error) = self.log.apply(&global.log) {
+            tracing::error!("{error}; the log goes on as it was");
         }
     }
 

@@ -86,7 +86,7 @@ fn process(out: &mut String, state: &AppState) {
         head(out, name, kind, help);
         let _ = writeln!(out, "{name} {value}");
     };
-    let abandoned = state.registry.abandoned_threads.load(Ordering::Relaxed);
+    let abandoned = state.registry.abandoned_threads();
     single(
         "tarsier_abandoned_threads",
         "gauge",
