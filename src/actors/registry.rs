@@ -1,7 +1,7 @@
 //! What the outside may know of and ask from the running cameras, without waiting on an actor.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -13,10 +13,10 @@ use crate::media::PacketRing;
 /// All cameras that have a file in `config.d/`, by name, and the facts they tell.
 pub struct Registry {
     cameras: RwLock<BTreeMap<String, Arc<CameraEntry>>>,
+    /// Threads that did not keep their deadline and were left behind.
+    abandoned_threads: AtomicU64,
     events: broadcast::Sender<Event>,
     alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
-    /// Threads past their deadline that were left behind and have not ended.
-    pub abandoned_threads: AtomicU64,
 }
 
 /// Something that needs a person.
@@ -51,9 +51,9 @@ impl Default for Registry {
     fn default() -> Self {
         Registry {
             cameras: RwLock::default(),
+            abandoned_threads: AtomicU64::new(0),
             events: broadcast::channel(1024).0,
             alarms: RwLock::default(),
-            abandoned_threads: AtomicU64::new(0),
         }
     }
 }
@@ -81,6 +81,16 @@ impl Registry {
     /// All entries in the order of their names.
     pub fn all(&self) -> Vec<Arc<CameraEntry>> {
         self.cameras.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A thread past its deadline was left behind.
+    pub fn thread_abandoned(&self) {
+        self.abandoned_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Threads left behind since the start of the process.
+    pub fn abandoned_threads(&self) -> u64 {
+        self.abandoned_threads.load(Ordering::Relaxed)
     }
 
     /// Tells everyone who listens. Nobody listening is no fault.
