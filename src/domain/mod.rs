@@ -11,6 +11,7 @@ pub mod layout;
 pub mod motion;
 pub mod recorder;
 pub mod recording;
+pub mod retention;
 pub mod ring;
 pub mod source_url;
 pub mod stream;

@@ -1,8 +1,13 @@
 //! Safe, small wrappers around what is foreign: libav, V4L2, OpenCV, container bytes. Every blocking call has
 //! a deadline; no unsafe leaks out.
 
+pub mod av;
+pub mod decode;
+pub mod detect;
+pub mod nal;
 pub mod packet;
 pub mod ring;
+pub mod source;
 
 pub use packet::Packet;
 pub use ring::PacketRing;

@@ -1,0 +1,286 @@
+//! The index: which recordings and gaps the archive has, in SQLite beside them.
+//!
+//! The files are the truth and the index a cache of it that can be rebuilt (`archive::recovery`). Nobody who
+//! records ever waits on it: changes are queued in memory and one thread writes them; questions have read-only
+//! connections of their own. A disk that fails keeps the changes queued, a broken database is moved aside and a
+//! new one begun: recording goes on.
+
+mod db;
+mod queue;
+mod reader;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use self::db::{Db, DbError, Found};
+use self::queue::{Change, Queue};
+pub use self::reader::{ClosedQuery, IndexReader, Position};
+use self::writer::Writer;
+use crate::clock;
+use crate::domain::recording::{Gap, Recording};
+
+/// The index's file in the archive's root.
+pub const FILE_NAME: &str = "index.db";
+/// Held while a process records into the archive.
+pub const LOCK_NAME: &str = "index.lock";
+
+/// How long [`Index::flush`] and the end of the process wait for the disk.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why the index could not be opened or asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("the archive {} is in use by another tarsier: stop that one, or give this one its own archive.path", root.display())]
+    InUse { root: PathBuf },
+    #[error("the archive {} has no index: `tarsier recordings repair` makes one from the files", root.display())]
+    Missing { root: PathBuf },
+    #[error("the index {} cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: rusqlite::Error },
+    #[error("the cursor is none that this archive gave out: ask without it")]
+    BadCursor,
+    #[error("the index's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The index of one archive, for the process that records into it. Clones share it; when the last one goes, what
+/// is queued is written.
+#[derive(Clone)]
+pub struct Index {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    opened: DateTime<Utc>,
+    closed_before: Option<DateTime<Utc>>,
+    /// None where the file system knows no locks.
+    _lock: Option<File>,
+}
+
+struct Shared {
+    path: PathBuf,
+    reader: IndexReader,
+    next_id: AtomicI64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// Changes ever queued, and how many of them are written.
+    queued: u64,
+    written: u64,
+    failing: Option<String>,
+    rebuilding: Option<String>,
+    closing: bool,
+    ended: bool,
+}
+
+impl Index {
+    /// Opens the index of an archive, and makes folder and index where they are missing. Trouble with the disk
+    /// or a broken index is no error: see [`Index::trouble`].
+    pub fn open(archive_root: &Path) -> Result<Index, IndexError> {
+        let now = clock::utc_now();
+        let path = archive_root.join(FILE_NAME);
+        let prepared = std::fs::create_dir_all(archive_root).map_err(|error| error.to_string());
+        let lock = lock(archive_root)?;
+        let shared = Shared {
+            reader: IndexReader::new(path.clone()),
+            // What is given out before the index could be read is larger than all that is in it.
+            next_id: AtomicI64::new(now.timestamp().max(1)),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            path,
+        };
+        let mut closed_before = None;
+        let opened = prepared.map_err(DbError::Failing).and_then(|()| Db::open(&shared.path));
+        let db = match opened {
+            Ok((db, found)) => {
+                closed_before = found.closed;
+                // A new index in an old archive: its ids begin above all that were given out before.
+                if !found.new || !has_folders(archive_root) {
+                    shared.next_id.store(found.next_id, Ordering::SeqCst);
+                }
+                Some(db)
+            }
+            Err(DbError::Broken(what)) => match writer::make_way(&shared.path, &what) {
+                Ok((db, aside)) => {
+                    let mut state = shared.lock();
+                    db::salvage_gaps(&aside).into_iter().for_each(|gap| state.queue.add_gap(gap));
+                    state.rebuilding = Some(writer::rebuilding(&shared.path, &what, &aside));
+                    drop(state);
+                    Some(db)
+                }
+                Err(what) => shared.fails(&what),
+            },
+            Err(DbError::Failing(what)) => shared.fails(&what),
+        };
+        let shared = Arc::new(shared);
+        let (for_writer, writer) = (Arc::clone(&shared), Writer { db, unchecked: true });
+        std::thread::Builder::new()
+            .name("index".into())
+            .spawn(move || writer.run(&for_writer))
+            .map_err(IndexError::Thread)?;
+        Ok(Index { handle: Arc::new(Handle { shared, opened: now, closed_before, _lock: lock }) })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// An id for the next recording. Never blocks, and never gives one twice.
+    pub fn next_id(&self) -> i64 {
+        self.shared().next_id.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Inserts the recording, or replaces the row of its id. Queued.
+    pub fn put(&self, recording: Recording) {
+        self.change(|queue| queue.put(recording, false));
+    }
+
+    /// Like [`Index::put`] for a file that was found: it is listed where its start belongs. Queued.
+    pub fn put_found(&self, recording: Recording) {
+        self.change(|queue| queue.put(recording, true));
+    }
+
+    /// Removes a recording's row. Queued.
+    pub fn remove(&self, id: i64) {
+        self.change(|queue| queue.remove(id));
+    }
+
+    /// Writes a gap down. One with the same camera, start and cause is the same gap, which now ends at `end`. Queued.
+    pub fn add_gap(&self, gap: Gap) {
+        self.change(|queue| queue.add_gap(gap));
+    }
+
+    /// Forgets the gaps of a camera that ended before. Queued.
+    pub fn forget_gaps(&self, camera: &str, before: DateTime<Utc>) {
+        self.change(|queue| queue.forget_gaps(camera, before));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Queue)) {
+        let mut state = self.shared().lock();
+        change(&mut state.queue);
+        state.queued += 1;
+        drop(state);
+        self.shared().changed.notify_all();
+    }
+
+    /// Waits until all that was queued before is written. False where the disk did not take it in a few seconds.
+    pub fn flush(&self) -> bool {
+        let state = self.shared().lock();
+        let up_to = state.queued;
+        let pending = |state: &mut State| state.written < up_to && !state.ended;
+        let waited = self.shared().changed.wait_timeout_while(state, FLUSH_WITHIN, pending);
+        waited.unwrap_or_else(PoisonError::into_inner).0.written >= up_to
+    }
+
+    /// What is wrong with the index now, for the log, the API and an alarm.
+    pub fn trouble(&self) -> Option<String> {
+        let state = self.shared().lock();
+        let given_up = state.queue.given_up();
+        let failing = state.failing.clone().map(|what| match given_up {
+            0 => what,
+            lost => format!("{what}; {lost} were given up and are found by the next scan"),
+        });
+        failing.or_else(|| state.rebuilding.clone())
+    }
+
+    /// The index was new and has been rebuilt from the files.
+    pub fn rebuilt(&self) {
+        self.shared().lock().rebuilding = None;
+    }
+
+    /// Is a scan of all files due, because the index had to be begun anew?
+    pub fn wants_scan(&self) -> bool {
+        self.shared().lock().rebuilding.is_some()
+    }
+
+    /// When this process opened the index: files written since are its own.
+    pub fn opened(&self) -> DateTime<Utc> {
+        self.handle.opened
+    }
+
+    /// When the index was closed in order before this process opened it; None after a crash.
+    pub fn closed_before(&self) -> Option<DateTime<Utc>> {
+        self.handle.closed_before
+    }
+
+    /// The recording of this id, also where its row still waits to be written.
+    pub fn recording(&self, id: i64) -> Result<Option<Recording>, IndexError> {
+        match self.shared().lock().queue.get(id) {
+            Some(Change::Put { recording, .. }) => return Ok(Some(recording.clone())),
+            Some(Change::Remove) => return Ok(None),
+            None => {}
+        }
+        self.shared().reader.recording(id)
+    }
+}
+
+impl std::ops::Deref for Index {
+    type Target = IndexReader;
+
+    fn deref(&self) -> &IndexReader {
+        &self.shared().reader
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fails(&self, what: &str) -> Option<Db> {
+        let trouble = format!("the index {} cannot be used: {what}", self.path.display());
+        tracing::error!("{trouble}");
+        self.lock().failing = Some(trouble);
+        None
+    }
+
+    /// The database could be opened after all.
+    fn learn(&self, found: &Found) {
+        self.next_id.fetch_max(found.next_id, Ordering::SeqCst);
+    }
+
+    /// The database is another one now.
+    fn renewed(&self) {
+        self.next_id.fetch_max(clock::utc_now().timestamp(), Ordering::SeqCst);
+        self.reader.renew();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closing = true;
+        self.shared.changed.notify_all();
+        let waited = self.shared.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
+        drop(waited);
+    }
+}
+
+/// Takes the archive for this process.
+fn lock(archive_root: &Path) -> Result<Option<File>, IndexError> {
+    let Ok(file) = File::create(archive_root.join(LOCK_NAME)) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(IndexError::InUse { root: archive_root.to_owned() }),
+        // A file system without locks: nobody can be kept out.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+fn has_folders(archive_root: &Path) -> bool {
+    std::fs::read_dir(archive_root)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())))
+}
+
+#[cfg(test)]
+mod tests;

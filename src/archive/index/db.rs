@@ -1,0 +1,347 @@
+//! The index's database file: opening, migrating, and rows to and from SQL.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::queue::{Change, Queue};
+use crate::domain::camera::{GapCause, Reason};
+use crate::domain::recording::{Gap, Recording};
+
+/// One migration a version, from version 1. Never change one that has been released: add the next.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE recordings (
+        id INTEGER PRIMARY KEY,
+        -- Order of the lists. Rises with the id, but what was found in the archive is put where its start belongs.
+        seq INTEGER NOT NULL,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER,
+        pre_alarm_s REAL,
+        bytes INTEGER NOT NULL,
+        path TEXT NOT NULL UNIQUE,
+        motion_s REAL NOT NULL,
+        complete INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX recordings_seq ON recordings(seq, id, start_us, end_us);
+    CREATE INDEX recordings_camera_seq ON recordings(camera, seq, id, start_us, end_us, bytes);
+    CREATE INDEX recordings_start ON recordings(start_us);
+    CREATE INDEX recordings_camera_start ON recordings(camera, start_us);
+    CREATE INDEX recordings_length ON recordings(end_us - start_us);
+    CREATE INDEX recordings_open ON recordings(start_us) WHERE end_us IS NULL;
+    CREATE TABLE gaps (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER NOT NULL,
+        cause TEXT NOT NULL,
+        UNIQUE (camera, start_us, cause)
+    ) STRICT;
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+"];
+
+/// Distance of the order of two recordings that follow each other: room for what is found between them.
+const SEQ_STEP: i64 = 1 << 20;
+
+/// Ids that are set aside at once, so that none is used twice after a crash.
+const ID_RESERVE: i64 = 256;
+
+pub(super) const COLUMNS: &str =
+    "id, camera, start_us, end_us, pre_alarm_s, bytes, path, motion_s, complete, reason, seq";
+
+/// Why the database could not be used.
+#[derive(Debug)]
+pub(super) enum DbError {
+    /// It is no index, or a broken one: it has to make way.
+    Broken(String),
+    /// The disk, the folder or a lock is in the way: try again.
+    Failing(String),
+}
+
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_broken(&error) { DbError::Broken(error.to_string()) } else { DbError::Failing(error.to_string()) }
+    }
+}
+
+/// Does this error mean that the file itself is damaged?
+pub(super) fn is_broken(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// The writer's connection.
+pub(super) struct Db {
+    connection: Connection,
+    path: PathBuf,
+    /// Device and inode, to notice that the file was taken away.
+    file: Option<(u64, u64)>,
+    reserved_id: i64,
+    /// The mark of a clean end has been taken off.
+    marked_open: bool,
+}
+
+/// What the index knew when it was opened.
+pub(super) struct Found {
+    /// Larger than all ids ever given out.
+    pub next_id: i64,
+    /// When it was closed in order; None after a crash.
+    pub closed: Option<DateTime<Utc>>,
+    /// It has just been made.
+    pub new: bool,
+}
+
+impl Db {
+    pub fn open(path: &Path) -> Result<(Self, Found), DbError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        // Rows are as safe as the files they speak of: both are made so by `archive.sync`.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        let new = migrate(&mut connection)?;
+        let meta = |name: &str| -> rusqlite::Result<Option<i64>> {
+            connection.query_row("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0)).optional()
+        };
+        let largest: Option<i64> = connection.query_row("SELECT max(id) FROM recordings", [], |row| row.get(0))?;
+        let reserved_id = meta("next_id")?.unwrap_or(1);
+        let next_id = reserved_id.max(largest.unwrap_or(0) + 1);
+        let closed = meta("closed_us")?.and_then(DateTime::from_timestamp_micros);
+        let file = std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let db = Db { connection, path: path.to_owned(), file, reserved_id: 0, marked_open: false };
+        Ok((db, Found { next_id, closed, new }))
+    }
+
+    /// Is the file that this connection writes still the one at its path?
+    pub fn in_place(&self) -> bool {
+        std::fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino())) == self.file
+    }
+
+    /// Is there something to write even though no change waits?
+    pub fn wants_write(&self, next_id: i64) -> bool {
+        !self.marked_open || next_id + ID_RESERVE / 2 > self.reserved_id
+    }
+
+    /// Looks for damage in the whole file.
+    pub fn check(&self) -> Result<(), DbError> {
+        let verdict: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict == "ok" { Ok(()) } else { Err(DbError::Broken(verdict)) }
+    }
+
+    /// Writes all of `queue` or nothing.
+    pub fn write(&mut self, queue: &Queue, next_id: i64) -> Result<(), DbError> {
+        let reserved_id = next_id + ID_RESERVE;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (id, change) in queue.rows() {
+            let done = match change {
+                Change::Put { recording, found } => put(&transaction, recording, *found),
+                Change::Remove => {
+                    transaction.prepare_cached("DELETE FROM recordings WHERE id = ?")?.execute([id]).map(|_| ())
+                }
+            };
+            unless_its_own_fault(done, || format!("recording {id}"))?;
+        }
+        for (camera, before) in queue.forgotten() {
+            transaction.execute(
+                "DELETE FROM gaps WHERE camera = ? AND end_us < ?",
+                params![camera, before.timestamp_micros()],
+            )?;
+        }
+        for gap in queue.gaps() {
+            unless_its_own_fault(put_gap(&transaction, gap), || format!("gap {gap:?}"))?;
+        }
+        set_meta(&transaction, "next_id", reserved_id)?;
+        transaction.execute("DELETE FROM meta WHERE name = 'closed_us'", [])?;
+        transaction.commit()?;
+        self.reserved_id = reserved_id;
+        self.marked_open = true;
+        Ok(())
+    }
+
+    /// Marks an end in order.
+    pub fn close(mut self, next_id: i64, now: DateTime<Utc>) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        set_meta(&transaction, "next_id", next_id)?;
+        set_meta(&transaction, "closed_us", now.timestamp_micros())?;
+        transaction.commit()?;
+        self.connection.close().map_err(|(_, error)| error)
+    }
+}
+
+/// True where the database has just been made.
+fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if version == 0 && tables > 0 {
+        return Err(DbError::Broken("it is the database of another program".into()));
+    }
+    let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
+    let Some(done) = done else {
+        return Err(DbError::Broken(format!("it has version {version}, made by a newer tarsier")));
+    };
+    for migration in &MIGRATIONS[done..] {
+        transaction.execute_batch(migration)?;
+    }
+    if done < MIGRATIONS.len() {
+        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    }
+    transaction.commit()?;
+    Ok(done == 0)
+}
+
+/// A row that SQLite will never take must not keep the others waiting: it is dropped and told.
+fn unless_its_own_fault(done: rusqlite::Result<()>, what: impl Fn() -> String) -> rusqlite::Result<()> {
+    match done {
+        Err(error)
+            if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+            ) =>
+        {
+            tracing::error!("the index does not take {}: {error}", what());
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )?
+        .execute(params![name, value])
+        .map(|_| ())
+}
+
+fn put(connection: &Connection, recording: &Recording, found: bool) -> rusqlite::Result<()> {
+    let start_us = recording.start.timestamp_micros();
+    let seq = if found { seq_by_start(connection, start_us)? } else { None };
+    // One file has one row.
+    connection
+        .prepare_cached("DELETE FROM recordings WHERE path = ? AND id <> ?")?
+        .execute(params![recording.path, recording.id])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO recordings
+                (id, seq, camera, start_us, end_us, pre_alarm_s, bytes, path, motion_s, complete, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (id) DO UPDATE SET
+                camera = ?3, start_us = ?4, end_us = ?5, pre_alarm_s = ?6, bytes = ?7, path = ?8, motion_s = ?9,
+                complete = ?10, reason = ?11",
+        )?
+        .execute(params![
+            recording.id,
+            seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP)),
+            recording.camera,
+            start_us,
+            recording.end.map(|end| end.timestamp_micros()),
+            recording.pre_alarm_s.filter(|seconds| seconds.is_finite()),
+            i64::try_from(recording.bytes).unwrap_or(i64::MAX),
+            recording.path,
+            if recording.motion_s.is_finite() { recording.motion_s } else { 0.0 },
+            recording.complete,
+            recording.reason.name(),
+        ])
+        .map(|_| ())
+}
+
+/// The order of a recording that was found: between the ones that started before and after it. None where it
+/// is the newest.
+fn seq_by_start(connection: &Connection, start_us: i64) -> rusqlite::Result<Option<i64>> {
+    let mut earlier = connection
+        .prepare_cached("SELECT seq FROM recordings WHERE start_us <= ? ORDER BY start_us DESC, seq DESC LIMIT 1")?;
+    let mut later =
+        connection.prepare_cached("SELECT seq FROM recordings WHERE start_us > ? ORDER BY start_us, seq LIMIT 1")?;
+    let earlier: Option<i64> = earlier.query_row([start_us], |row| row.get(0)).optional()?;
+    let later: Option<i64> = later.query_row([start_us], |row| row.get(0)).optional()?;
+    Ok(match (earlier, later) {
+        (_, None) => None,
+        (None, Some(later)) => Some(later - SEQ_STEP),
+        (Some(earlier), Some(later)) => Some(earlier + (later - earlier).max(0) / 2),
+    })
+}
+
+fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO gaps (camera, start_us, end_us, cause) VALUES (?, ?, ?, ?)
+             ON CONFLICT (camera, start_us, cause) DO UPDATE SET end_us = excluded.end_us",
+        )?
+        .execute(params![gap.camera, gap.start.timestamp_micros(), gap.end.timestamp_micros(), gap.cause.name()])
+        .map(|_| ())
+}
+
+fn utc(us: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(us).unwrap_or(DateTime::<Utc>::UNIX_EPOCH)
+}
+
+/// Reads [`COLUMNS`].
+pub(super) fn recording_of(row: &Row<'_>) -> rusqlite::Result<Recording> {
+    let reason: String = row.get(9)?;
+    Ok(Recording {
+        id: row.get(0)?,
+        camera: row.get(1)?,
+        start: utc(row.get(2)?),
+        end: row.get::<_, Option<i64>>(3)?.map(utc),
+        pre_alarm_s: row.get(4)?,
+        bytes: row.get::<_, i64>(5)?.max(0) as u64,
+        path: row.get(6)?,
+        motion_s: row.get(7)?,
+        complete: row.get(8)?,
+        reason: Reason::from_name(&reason).unwrap_or(Reason::Continuous),
+    })
+}
+
+/// Reads `camera, start_us, end_us, cause`.
+pub(super) fn gap_of(row: &Row<'_>) -> rusqlite::Result<Gap> {
+    let cause: String = row.get(3)?;
+    Ok(Gap {
+        camera: row.get(0)?,
+        start: utc(row.get(1)?),
+        end: utc(row.get(2)?),
+        cause: GapCause::from_name(&cause).unwrap_or(GapCause::Crash),
+    })
+}
+
+/// Moves a broken database out of the way, with its journal, and tells where to.
+pub(super) fn move_aside(path: &Path, now: DateTime<Utc>) -> std::io::Result<PathBuf> {
+    let name = |path: &Path, suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let stamp = now.format(".broken-%Y-%m-%dT%H%M%SZ").to_string();
+    let aside = (1..)
+        .map(|attempt| name(path, &if attempt == 1 { stamp.clone() } else { format!("{stamp}_{attempt}") }))
+        .find(|aside| !aside.exists())
+        .expect("the numbers do not end");
+    match std::fs::rename(path, &aside) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        renamed => renamed?,
+    }
+    for journal in ["-wal", "-shm"] {
+        match std::fs::rename(name(path, journal), name(&aside, journal)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+    }
+    Ok(aside)
+}
+
+/// The gaps that can still be read from a broken database: no scan of the files could find them again.
+pub(super) fn salvage_gaps(path: &Path) -> Vec<Gap> {
+    let read = || -> rusqlite::Result<Vec<Gap>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        let mut statement = connection.prepare("SELECT camera, start_us, end_us, cause FROM gaps ORDER BY id")?;
+        let rows = statement.query_map([], gap_of)?;
+        Ok(rows.map_while(Result::ok).filter(|gap| gap.start <= gap.end).collect())
+    };
+    read().unwrap_or_default()
+}

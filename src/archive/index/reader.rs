@@ -1,0 +1,326 @@
+//! Questions to the index, on read-only connections of their own: they never wait on the writer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
+
+use super::IndexError;
+use super::db::{COLUMNS, gap_of, is_broken, recording_of};
+use crate::domain::recording::{Gap, Page, Recording, RecordingQuery};
+
+const DEFAULT_LIMIT: u32 = 100;
+const LARGEST_LIMIT: u32 = 1000;
+/// Connections that are kept for the next question.
+const KEPT: usize = 4;
+/// So few rows in a span of time are sorted; more are met often enough on the way through all of them.
+const FEW: i64 = 20_000;
+
+/// Reads the index of one archive.
+pub struct IndexReader {
+    path: PathBuf,
+    pool: Mutex<Vec<(u64, Connection)>>,
+    /// Rises when the file is replaced: older connections read the file that went.
+    generation: AtomicU64,
+    /// A reader met damage; the writer looks into it.
+    pub(super) suspect: AtomicBool,
+}
+
+/// Place of a row in the order of the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    seq: i64,
+    id: i64,
+}
+
+/// Which closed recordings, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct ClosedQuery<'a> {
+    pub camera: Option<&'a str>,
+    pub ended_before: Option<DateTime<Utc>>,
+    pub after: Option<Position>,
+    pub limit: u32,
+}
+
+impl IndexReader {
+    /// Opens the index of an archive for reading only, whoever else uses it.
+    pub fn open(archive_root: &Path) -> Result<Self, IndexError> {
+        let path = archive_root.join(super::FILE_NAME);
+        if !path.exists() {
+            return Err(IndexError::Missing { root: archive_root.to_owned() });
+        }
+        let reader = IndexReader::new(path);
+        reader.ask(|connection| connection.query_row("SELECT count(*) FROM meta", [], |_| Ok(())))?;
+        Ok(reader)
+    }
+
+    pub(super) fn new(path: PathBuf) -> Self {
+        IndexReader { path, pool: Mutex::default(), generation: AtomicU64::new(0), suspect: AtomicBool::new(false) }
+    }
+
+    /// The file was replaced: connections to the old one are not used again.
+    pub(super) fn renew(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(2))?;
+        Ok(connection)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, IndexError> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let kept = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match kept {
+            Some((its, connection)) if its == generation => Ok(connection),
+            _ => self.connect(),
+        };
+        let answer = connection.and_then(|connection| {
+            let answer = question(&connection)?;
+            let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            if pool.len() < KEPT && self.generation.load(Ordering::SeqCst) == generation {
+                pool.push((generation, connection));
+            }
+            Ok(answer)
+        });
+        answer.map_err(|source| {
+            if is_broken(&source) {
+                self.suspect.store(true, Ordering::SeqCst);
+            }
+            IndexError::Read { path: self.path.clone(), source }
+        })
+    }
+
+    /// Recordings, newest first.
+    pub fn recordings(&self, query: &RecordingQuery) -> Result<Page<Recording>, IndexError> {
+        let cursor = query.cursor.as_deref().map(|cursor| position_of(cursor).ok_or(IndexError::BadCursor));
+        let cursor = cursor.transpose()?;
+        let limit = limit_of(query);
+        let mut rows = self.ask(|connection| {
+            let span = Span::of(connection, query)?;
+            let index = match (span.is_narrow(connection, query)?, &query.camera) {
+                (true, None) => "recordings_start",
+                (true, Some(_)) => "recordings_camera_start",
+                (false, None) => "recordings_seq",
+                (false, Some(_)) => "recordings_camera_seq",
+            };
+            let mut filter = Filter::default();
+            filter.overlap(query);
+            if let Some(after_us) = span.after_us {
+                filter.and("start_us >= ?", [Value::Integer(after_us)]);
+            }
+            if let Some(Position { seq, id }) = cursor {
+                filter.and("(seq, id) < (?, ?)", [Value::Integer(seq), Value::Integer(id)]);
+            }
+            let sql = format!(
+                "SELECT {COLUMNS} FROM recordings INDEXED BY {index} WHERE {} ORDER BY seq DESC, id DESC LIMIT {}",
+                filter.sql(),
+                limit + 1
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(&filter.values), |row| {
+                let recording = recording_of(row)?;
+                Ok((Position { seq: row.get(10)?, id: recording.id }, recording))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(Position { seq, id }, _)| format!("{seq}_{id}"));
+        Ok(Page { items: rows.into_iter().map(|(_, recording)| recording).collect(), next })
+    }
+
+    /// Gaps, the last one written down first.
+    pub fn gaps(&self, query: &RecordingQuery) -> Result<Page<Gap>, IndexError> {
+        let cursor = query.cursor.as_deref().map(|cursor| cursor.parse::<i64>().map_err(|_| IndexError::BadCursor));
+        let cursor = cursor.transpose()?;
+        let limit = limit_of(query);
+        let mut rows = self.ask(|connection| {
+            let mut filter = Filter::default();
+            filter.overlap(query);
+            if let Some(id) = cursor {
+                filter.and("id < ?", [Value::Integer(id)]);
+            }
+            let sql = format!(
+                "SELECT camera, start_us, end_us, cause, id FROM gaps WHERE {} ORDER BY id DESC LIMIT {}",
+                filter.sql(),
+                limit + 1
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement
+                .query_map(params_from_iter(&filter.values), |row| Ok((row.get::<_, i64>(4)?, gap_of(row)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(id, _)| id.to_string());
+        Ok(Page { items: rows.into_iter().map(|(_, gap)| gap).collect(), next })
+    }
+
+    /// The recording of this id.
+    pub fn recording(&self, id: i64) -> Result<Option<Recording>, IndexError> {
+        self.one("id = ?", Value::Integer(id))
+    }
+
+    /// The recording of this file, by its path in the archive.
+    pub fn by_path(&self, path: &str) -> Result<Option<Recording>, IndexError> {
+        self.one("path = ?", Value::Text(path.to_owned()))
+    }
+
+    /// The last recording of each camera.
+    pub fn latest(&self) -> Result<Vec<Recording>, IndexError> {
+        self.many(
+            "WHERE seq = (SELECT max(seq) FROM recordings AS other WHERE other.camera = recordings.camera)
+             AND camera IN (SELECT DISTINCT camera FROM recordings) GROUP BY camera",
+            vec![],
+        )
+    }
+
+    /// Recordings that nobody has closed yet, in order.
+    pub fn open_recordings(&self) -> Result<Vec<Recording>, IndexError> {
+        self.many("WHERE end_us IS NULL ORDER BY seq, id", vec![])
+    }
+
+    /// Up to `limit` recordings with ids above `after`, by their ids: a walk through all of them.
+    pub fn walk(&self, after: i64, limit: u32) -> Result<Vec<Recording>, IndexError> {
+        self.many("WHERE id > ? ORDER BY id LIMIT ?", vec![Value::Integer(after), Value::Integer(limit.into())])
+    }
+
+    /// Closed recordings, oldest first, with their places.
+    pub fn closed(&self, query: &ClosedQuery<'_>) -> Result<Vec<(Position, Recording)>, IndexError> {
+        let mut filter = Filter::default();
+        filter.and("end_us IS NOT NULL", []);
+        if let Some(camera) = query.camera {
+            filter.and("camera = ?", [Value::Text(camera.to_owned())]);
+        }
+        if let Some(before) = query.ended_before {
+            filter.and("end_us < ?", [Value::Integer(before.timestamp_micros())]);
+        }
+        if let Some(Position { seq, id }) = query.after {
+            filter.and("(seq, id) > (?, ?)", [Value::Integer(seq), Value::Integer(id)]);
+        }
+        let sql =
+            format!("SELECT {COLUMNS} FROM recordings WHERE {} ORDER BY seq, id LIMIT {}", filter.sql(), query.limit);
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(&filter.values), |row| {
+                let recording = recording_of(row)?;
+                Ok((Position { seq: row.get(10)?, id: recording.id }, recording))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Bytes of each camera's recordings, open ones too.
+    pub fn usage(&self) -> Result<BTreeMap<String, u64>, IndexError> {
+        self.ask(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT camera, sum(bytes) FROM recordings GROUP BY camera")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+            rows.collect()
+        })
+    }
+
+    fn one(&self, condition: &str, value: Value) -> Result<Option<Recording>, IndexError> {
+        self.ask(|connection| {
+            connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM recordings WHERE {condition}"))?
+                .query_row([value], recording_of)
+                .optional()
+        })
+    }
+
+    fn many(&self, rest: &str, values: Vec<Value>) -> Result<Vec<Recording>, IndexError> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM recordings {rest}"))?;
+            statement.query_map(params_from_iter(values), recording_of)?.collect()
+        })
+    }
+}
+
+fn limit_of(query: &RecordingQuery) -> usize {
+    let limit = if query.limit == 0 { DEFAULT_LIMIT } else { query.limit };
+    limit.min(LARGEST_LIMIT) as usize
+}
+
+fn position_of(cursor: &str) -> Option<Position> {
+    let (seq, id) = cursor.split_once('_')?;
+    Some(Position { seq: seq.parse().ok()?, id: id.parse().ok()? })
+}
+
+/// Conditions of a WHERE and their values.
+#[derive(Default)]
+struct Filter {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    fn and(&mut self, condition: &'static str, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition);
+        self.values.extend(values);
+    }
+
+    /// Rows of the camera that overlap `from..to`; what is open has no end yet.
+    fn overlap(&mut self, query: &RecordingQuery) {
+        if let Some(camera) = &query.camera {
+            self.and("camera = ?", [Value::Text(camera.clone())]);
+        }
+        if let Some(to) = query.to {
+            self.and("start_us < ?", [Value::Integer(to.timestamp_micros())]);
+        }
+        if let Some(from) = query.from {
+            let from = Value::Integer(from.timestamp_micros());
+            self.and("(end_us > ? OR end_us IS NULL OR start_us >= ?)", [from.clone(), from]);
+        }
+    }
+
+    fn sql(&self) -> String {
+        if self.conditions.is_empty() { "1".to_owned() } else { self.conditions.join(" AND ") }
+    }
+}
+
+/// The starts that a query's rows can have.
+struct Span {
+    after_us: Option<i64>,
+}
+
+impl Span {
+    fn of(connection: &Connection, query: &RecordingQuery) -> rusqlite::Result<Self> {
+        let Some(from) = query.from else { return Ok(Span { after_us: None }) };
+        // Nothing that overlaps started longer before than the longest recording is, or than the oldest open one.
+        let (longest_us, open_us): (Option<i64>, Option<i64>) = connection
+            .prepare_cached(
+                "SELECT (SELECT max(end_us - start_us) FROM recordings),
+                        (SELECT min(start_us) FROM recordings WHERE end_us IS NULL)",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let closed_us = from.timestamp_micros().saturating_sub(longest_us.unwrap_or(0).max(0));
+        Ok(Span { after_us: Some(open_us.map_or(closed_us, |open_us| closed_us.min(open_us))) })
+    }
+
+    /// Is it quicker to sort this span than to go through all rows in their order?
+    fn is_narrow(&self, connection: &Connection, query: &RecordingQuery) -> rusqlite::Result<bool> {
+        if self.after_us.is_none() && query.to.is_none() {
+            return Ok(false);
+        }
+        let mut filter = Filter::default();
+        if let Some(camera) = &query.camera {
+            filter.and("camera = ?", [Value::Text(camera.clone())]);
+        }
+        filter.and("start_us >= ?", [Value::Integer(self.after_us.unwrap_or(i64::MIN))]);
+        filter.and("start_us < ?", [Value::Integer(query.to.map_or(i64::MAX, |to| to.timestamp_micros()))]);
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM recordings WHERE {} LIMIT {FEW})", filter.sql());
+        let rows: i64 =
+            connection.prepare_cached(&sql)?.query_row(params_from_iter(&filter.values), |row| row.get(0))?;
+        Ok(rows < FEW)
+    }
+}

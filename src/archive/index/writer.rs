@@ -1,0 +1,165 @@
+//! The one thread that writes the index. It takes all that waits in one transaction; where the disk fails the
+//! changes go back into the queue and it tries again; a broken database makes way for a new one.
+
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::db::{Db, DbError, Found, move_aside, salvage_gaps};
+use super::queue::Queue;
+use super::{Shared, State};
+use crate::clock;
+
+/// Between two tries while the disk fails.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often an idle writer looks whether its file is still there and whether a reader met damage.
+const LOOK: Duration = Duration::from_secs(2);
+
+pub(super) struct Writer {
+    pub db: Option<Db>,
+    /// Nothing is known of the whole file yet, or a reader met damage.
+    pub unchecked: bool,
+}
+
+impl Writer {
+    pub fn run(mut self, shared: &Shared) {
+        loop {
+            let (queue, closing, up_to) = self.wait(shared);
+            match self.write(shared, &queue) {
+                Ok(()) => {
+                    let mut state = shared.lock();
+                    state.written = up_to;
+                    state.failing = None;
+                }
+                Err(what) => {
+                    let mut state = shared.lock();
+                    state.queue.give_back(queue);
+                    let waiting = state.queue.len();
+                    let trouble = format!(
+                        "the index {} cannot be written: {what} ({waiting} changes wait in memory)",
+                        shared.path.display()
+                    );
+                    if state.failing.is_none() {
+                        tracing::error!("{trouble}");
+                    }
+                    state.failing = Some(trouble);
+                }
+            }
+            shared.changed.notify_all();
+            if closing {
+                break;
+            }
+        }
+        if let Some(db) = self.db.take()
+            && let Err(error) = db.close(shared.next_id.load(std::sync::atomic::Ordering::SeqCst), clock::utc_now())
+        {
+            tracing::warn!("the index {} was not closed in order: {error}", shared.path.display());
+        }
+        shared.lock().ended = true;
+        shared.changed.notify_all();
+    }
+
+    /// Waits for something to do: what is queued, whether this is the end, and how far it goes.
+    fn wait(&self, shared: &Shared) -> (Queue, bool, u64) {
+        let mut state = shared.lock();
+        if state.failing.is_some() {
+            // Changes that come meanwhile are no reason to hurry.
+            let waited = shared.changed.wait_timeout_while(state, RETRY, |state| !state.closing);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        } else if !self.has_own_work(shared) {
+            let idle = |state: &mut State| state.queue.is_empty() && !state.closing;
+            let waited = shared.changed.wait_timeout_while(state, LOOK, idle);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (std::mem::take(&mut state.queue), state.closing, state.queued)
+    }
+
+    fn has_own_work(&self, shared: &Shared) -> bool {
+        let next_id = shared.next_id.load(std::sync::atomic::Ordering::SeqCst);
+        self.unchecked || self.db.as_ref().is_none_or(|db| db.wants_write(next_id))
+    }
+
+    fn write(&mut self, shared: &Shared, queue: &Queue) -> Result<(), String> {
+        if shared.reader.suspect.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            self.unchecked = true;
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_write(shared, queue) {
+                Ok(()) => return Ok(()),
+                Err(DbError::Broken(what)) if tries == 1 => self.replace(shared, &what)?,
+                Err(DbError::Broken(what) | DbError::Failing(what)) => {
+                    // A connection that met an error of the disk may keep it: the next try has a new one.
+                    self.db = None;
+                    return Err(what);
+                }
+            }
+        }
+    }
+
+    fn try_write(&mut self, shared: &Shared, queue: &Queue) -> Result<(), DbError> {
+        if self.db.as_ref().is_some_and(|db| !db.in_place()) {
+            self.db = None;
+            let what = format!("the index {} was taken away", shared.path.display());
+            tracing::error!("{what}: a new one is made from the files");
+            shared.lock().rebuilding = Some(format!("{what} and is rebuilt from the files"));
+            shared.renewed();
+        }
+        let db = match &mut self.db {
+            Some(db) => db,
+            None => {
+                if let Some(folder) = shared.path.parent() {
+                    std::fs::create_dir_all(folder).map_err(|error| DbError::Failing(error.to_string()))?;
+                }
+                let (db, found) = Db::open(&shared.path)?;
+                shared.learn(&found);
+                self.db.insert(db)
+            }
+        };
+        if self.unchecked {
+            db.check()?;
+            self.unchecked = false;
+        }
+        let next_id = shared.next_id.load(std::sync::atomic::Ordering::SeqCst);
+        if queue.is_empty() && !db.wants_write(next_id) {
+            return Ok(());
+        }
+        db.write(queue, next_id)
+    }
+
+    /// Puts a new database in the place of a broken one.
+    fn replace(&mut self, shared: &Shared, what: &str) -> Result<(), String> {
+        self.db = None;
+        let (db, aside) = make_way(&shared.path, what)?;
+        self.db = Some(db);
+        self.unchecked = false;
+        let mut state = shared.lock();
+        for gap in salvage_gaps(&aside) {
+            state.queue.add_gap(gap);
+        }
+        state.rebuilding = Some(rebuilding(&shared.path, what, &aside));
+        drop(state);
+        shared.renewed();
+        Ok(())
+    }
+}
+
+/// Moves a broken database aside and makes a new one.
+pub(super) fn make_way(path: &Path, what: &str) -> Result<(Db, std::path::PathBuf), String> {
+    let aside = move_aside(path, clock::utc_now())
+        .map_err(|error| format!("it is broken ({what}) and cannot be moved aside: {error}"))?;
+    tracing::error!("{}", rebuilding(path, what, &aside));
+    match Db::open(path) {
+        Ok((db, Found { .. })) => Ok((db, aside)),
+        Err(DbError::Broken(error) | DbError::Failing(error)) => Err(error),
+    }
+}
+
+pub(super) fn rebuilding(path: &Path, what: &str, aside: &Path) -> String {
+    format!(
+        "the index {} was broken ({what}); it is kept as {} and a new one is made from the files",
+        path.display(),
+        aside.display()
+    )
+}
