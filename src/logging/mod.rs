@@ -57,6 +57,7 @@ pub enum LogError {
 }
 
 /// Holds the log's thread; what is queued is written when it is dropped.
+#[must_use = "the log ends with its handle"]
 pub struct LogHandle {
     shared: Arc<Shared>,
     filter: reload::Handle<EnvFilter, Registry>,
@@ -89,6 +90,11 @@ pub fn init(config: &LogConfig) -> Result<LogHandle, LogError> {
     subscriber.try_init().map_err(|_| LogError::Twice)?;
     log_panics(handle.shared.clone());
     Ok(handle)
+}
+
+/// The log of a command that is not the daemon: on stderr only, whatever `config` says of a file.
+pub fn init_console(config: &LogConfig) -> Result<LogHandle, LogError> {
+    init(&LogConfig { path: None, console: true, ..config.clone() })
 }
 
 impl LogHandle {
