@@ -21,7 +21,7 @@ use crate::archive::Archive;
 use crate::archive::index::Index;
 use crate::config;
 use crate::domain::camera::CameraState;
-use crate::domain::config::{CameraConfig, LogConfig, SyncCadence};
+use crate::domain::config::{CameraConfig, SyncCadence};
 use crate::domain::source_url::SourceKind;
 use crate::logging;
 
@@ -52,8 +52,7 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
             return Ok(INPUT_WRONG);
         }
     };
-    // A tool says what it does on the terminal and keeps no log.
-    let _log = logging::init(&LogConfig { path: None, console: true, ..loaded.global.log.clone() })?;
+    let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
     std::fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
@@ -151,12 +152,14 @@ impl Host for Daemon {
     }
 
     fn reloading(&self) {
-        self.log.reopen();
+        if let Err(error) = self.log.reopen() {
+            tracing::error!(%error, "cannot reopen the log");
+        }
     }
 
     fn reloaded(&self, global: &GlobalConfig) {
         if let Err(error) = self.log.apply(&global.log) {
-            tracing::error!("{error}; the log goes on as it was");
+            tracing::error!(%error, "cannot change the log");
         }
     }
 
