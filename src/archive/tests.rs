@@ -103,7 +103,7 @@ fn assert_mp4(clip: &Clip, tag: &str, audio_tag: Option<&str>) {
         .into_iter()
         .map(|(kind, _)| String::from_utf8(kind.to_vec()).unwrap())
         .collect();
-    assert_eq!(kinds, ["ftyp", "uuid", "mdat", "moov"]);
+    assert_eq!(kinds, ["ftyp", "uuid", "mdat", "moov", "free"]);
 }
 
 #[test]
