@@ -2,6 +2,7 @@
 
 mod container;
 pub mod file;
+pub mod mkv;
 pub mod mp4;
 
 #[cfg(test)]
