@@ -11,6 +11,7 @@ mod container;
 pub mod disk;
 pub mod file;
 pub mod index;
+pub mod mkv;
 pub mod mp4;
 pub mod paths;
 pub mod recorder;

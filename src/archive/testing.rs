@@ -16,10 +16,16 @@ pub struct Clip {
     pub path: PathBuf,
     pub stream: Arc<StreamInfo>,
     pub packets: Vec<Packet>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Clip {
+    /// Takes a clip apart that is there already.
+    pub fn open(path: &Path) -> Self {
+        let (stream, packets) = demux(path);
+        Clip { path: path.to_owned(), stream, packets, _folder: None }
+    }
+
     pub fn video(&self) -> impl Iterator<Item = &Packet> {
         self.packets.iter().filter(|packet| packet.track == Track::Video)
     }
@@ -61,7 +67,7 @@ pub fn clip(extension: &str, seconds: &str, video: &[&str], audio: &[&str]) -> C
     command.args(["-t", seconds]).args(video).args(audio).arg(&path);
     assert!(command.status().expect("ffmpeg is installed").success());
     let (stream, packets) = demux(&path);
-    Clip { path, stream, packets, _folder: folder }
+    Clip { path, stream, packets, _folder: Some(folder) }
 }
 
 fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
