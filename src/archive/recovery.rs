@@ -430,3 +430,345 @@ impl Scan<'_> {
 fn has_extension(path: &Path) -> bool {
     path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| EXTENSIONS.contains(&extension))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::archive::file::{FileMeta, RecordingFile};
+    use crate::archive::index::tests::recording;
+    use crate::archive::testing::{Clip, H264, clip, decode};
+    use crate::domain::config::ContainerKind;
+    use crate::domain::recording::RecordingQuery;
+
+    const SECONDS: i64 = 3;
+
+    /// An archive in a folder, and a clip of 3 s to make recordings of.
+    struct Place {
+        folder: tempfile::TempDir,
+        clip: Clip,
+    }
+
+    /// As whole seconds: what the files say is compared exactly.
+    fn minutes_ago(minutes: i64) -> DateTime<Utc> {
+        let now = clock::utc_now().timestamp();
+        DateTime::from_timestamp(now - minutes * 60, 0).unwrap()
+    }
+
+    fn row(id: i64, camera: &str, start: DateTime<Utc>) -> Recording {
+        Recording { start, end: None, bytes: 0, complete: false, ..recording(id, camera, 0) }
+    }
+
+    fn closed(row: Recording) -> Recording {
+        Recording { end: Some(row.start + TimeDelta::seconds(SECONDS)), complete: true, ..row }
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Place { folder: tempfile::tempdir().unwrap(), clip: clip("mp4", "3", H264, &[]) }
+        }
+
+        fn root(&self) -> &Path {
+            self.folder.path()
+        }
+
+        fn open(&self) -> Index {
+            Index::open(self.root()).unwrap()
+        }
+
+        /// The index as after a crash: without the mark of an end in order.
+        fn open_after_crash(&self) -> Index {
+            let connection = rusqlite::Connection::open(self.root().join("index.db")).unwrap();
+            connection.execute("DELETE FROM meta WHERE name = 'closed_us'", []).unwrap();
+            drop(connection);
+            let index = self.open();
+            assert_eq!(index.closed_before(), None);
+            index
+        }
+
+        /// Writes the recording's file; not closed, it is as `kill -9` leaves it.
+        fn write(&self, row: &Recording, is_closed: bool) -> u64 {
+            let path = self.root().join(&row.path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let meta = FileMeta {
+                camera: row.camera.clone(),
+                start: row.start,
+                reason: row.reason,
+                onset: None,
+                pre_alarm_s: row.pre_alarm_s,
+            };
+            let mut file = RecordingFile::create(&path, ContainerKind::Mp4, &self.clip.stream, false, &meta).unwrap();
+            for packet in self.clip.video() {
+                file.write(packet).unwrap();
+            }
+            if is_closed {
+                file.finish().unwrap().bytes
+            } else {
+                file.flush().unwrap();
+                let bytes = file.bytes();
+                drop(file);
+                bytes
+            }
+        }
+
+        fn scan(&self, index: &Index) -> RecoveryReport {
+            let report = scan_all(self.root(), index, &AtomicBool::new(false));
+            assert_eq!(report.failures, [""; 0]);
+            report
+        }
+    }
+
+    fn rows(index: &Index) -> Vec<Recording> {
+        assert!(index.flush());
+        index.recordings(&RecordingQuery::default()).unwrap().items
+    }
+
+    fn gaps(index: &Index) -> Vec<Gap> {
+        index.gaps(&RecordingQuery::default()).unwrap().items
+    }
+
+    #[test]
+    fn what_was_open_is_whole_and_what_was_missed_is_written_down() {
+        let place = Place::new();
+        let start = minutes_ago(5);
+        let open = row(1, "yard", start);
+        let bytes = place.write(&open, false);
+        // A torn last fragment.
+        let path = place.root().join(&open.path);
+        let torn = fs::read(&path).unwrap();
+        fs::write(&path, [&torn[..], &[0, 0, 9, 9, b'm', b'o', b'o', b'f', 1, 2, 3]].concat()).unwrap();
+        {
+            let index = place.open();
+            index.put(open.clone());
+        }
+        let index = place.open_after_crash();
+        let report = repair_open(place.root(), &index);
+        assert_eq!((report.repaired, report.cut_bytes, report.gaps, report.failures.len()), (1, 11, 1, 0));
+        let end = start + TimeDelta::seconds(SECONDS);
+        let bytes_now = fs::metadata(&path).unwrap().len();
+        assert!(bytes_now > bytes);
+        assert_eq!(
+            rows(&index),
+            [Recording { end: Some(end), bytes: bytes_now, complete: true, ..open }],
+            "what only the row knows is kept"
+        );
+        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
+        assert_eq!((gap.camera.as_str(), gap.start, gap.cause), ("yard", end, GapCause::Down));
+        assert!(gap.end > minutes_ago(1));
+        assert_eq!(decode(&path).len(), SECONDS as usize * 25);
+    }
+
+    #[test]
+    fn a_file_without_a_packet_goes_with_its_row_and_the_gap_begins_at_its_start() {
+        let place = Place::new();
+        let open = row(1, "yard", minutes_ago(5));
+        fs::create_dir(place.root().join("yard")).unwrap();
+        fs::write(place.root().join(&open.path), b"").unwrap();
+        let gone = row(2, "door", minutes_ago(4));
+        let index = place.open();
+        index.put(open.clone());
+        index.put(gone.clone());
+        drop(index);
+        let index = place.open_after_crash();
+        let report = repair_open(place.root(), &index);
+        assert_eq!((report.empty, report.dropped), (1, 1));
+        assert_eq!(rows(&index), []);
+        assert!(!place.root().join(&open.path).exists());
+        let starts: Vec<_> = gaps(&index).into_iter().map(|gap| gap.start).collect();
+        assert_eq!(starts, [gone.start, open.start]);
+    }
+
+    #[test]
+    fn what_cannot_be_made_whole_is_closed_as_it_is_and_told() {
+        let place = Place::new();
+        let open = row(1, "yard", minutes_ago(5));
+        fs::create_dir(place.root().join("yard")).unwrap();
+        fs::write(place.root().join(&open.path), [7; 5000]).unwrap();
+        {
+            place.open().put(open.clone());
+        }
+        let index = place.open_after_crash();
+        let report = repair_open(place.root(), &index);
+        assert!(report.failures[0].contains("yard/1.mp4"), "{report}");
+        let [row] = &rows(&index)[..] else { panic!("one row") };
+        assert_eq!((row.complete, row.bytes), (false, 5000));
+        assert!(row.end.unwrap() > open.start);
+        assert_eq!(fs::read(place.root().join(&open.path)).unwrap(), [7; 5000]);
+    }
+
+    #[test]
+    fn a_row_that_points_out_of_the_archive_touches_nothing() {
+        let place = Place::new();
+        let outside = tempfile::tempdir().unwrap();
+        let victim = outside.path().join("victim.mp4");
+        fs::write(&victim, b"").unwrap();
+        let evil = Recording { path: victim.to_str().unwrap().into(), ..row(1, "yard", minutes_ago(5)) };
+        {
+            place.open().put(evil);
+        }
+        let index = place.open_after_crash();
+        assert_eq!(repair_open(place.root(), &index).failures.len(), 1);
+        assert!(victim.exists(), "an empty file would have been deleted");
+    }
+
+    #[test]
+    fn after_an_end_in_order_only_who_recorded_to_the_end_has_a_gap() {
+        let place = Place::new();
+        let index = place.open();
+        let now = clock::utc_now();
+        let ended = |id, camera: &str, reason, ago_s: i64| {
+            let end = now - TimeDelta::seconds(ago_s);
+            let start = end - TimeDelta::minutes(1);
+            Recording { start, end: Some(end), complete: true, reason, ..row(id, camera, start) }
+        };
+        let all = [
+            ended(1, "all", Reason::Continuous, 1),
+            ended(2, "before", Reason::Continuous, 600),
+            ended(3, "motion", Reason::Motion, 1),
+        ];
+        all.iter().for_each(|row| index.put(row.clone()));
+        drop(index);
+        let index = place.open();
+        let report = repair_open(place.root(), &index);
+        assert_eq!((report.gaps, report.files), (1, 0));
+        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
+        assert_eq!(gap.camera, "all");
+        // To the microsecond, as the index keeps it.
+        assert_eq!(gap.start.timestamp_micros(), all[0].end.unwrap().timestamp_micros());
+    }
+
+    #[test]
+    fn an_index_that_was_lost_is_rebuilt_from_the_files() {
+        let place = Place::new();
+        let mut expected = Vec::new();
+        for (id, camera, minutes) in [(1, "yard", 50), (2, "door", 40), (3, "yard", 30), (4, "door", 20)] {
+            let row = closed(row(id, camera, minutes_ago(minutes)));
+            let bytes = place.write(&row, true);
+            expected.insert(0, Recording { bytes, motion_s: 0.0, ..row });
+        }
+        // The newest was open when the power went.
+        let torn = row(5, "yard", minutes_ago(10));
+        place.write(&torn, false);
+        let bytes = |row: &Recording| fs::metadata(place.root().join(&row.path)).unwrap().len();
+        let index = place.open();
+        let report = place.scan(&index);
+        assert_eq!((report.found, report.repaired, report.dropped), (5, 1, 0));
+        expected.insert(0, Recording { bytes: bytes(&torn), motion_s: 0.0, ..closed(torn) });
+        let found: Vec<Recording> = rows(&index);
+        let as_found: Vec<Recording> =
+            expected.iter().zip(&found).map(|(row, found)| Recording { id: found.id, ..row.clone() }).collect();
+        assert_eq!(found, as_found);
+        // Once more: there is nothing to do.
+        let again = place.scan(&index);
+        assert_eq!((again.files, again.found, again.repaired), (5, 0, 0));
+        assert_eq!(rows(&index), found);
+    }
+
+    #[test]
+    fn a_broken_index_is_rebuilt_and_says_so_until_it_is() {
+        let place = Place::new();
+        place.write(&closed(row(1, "yard", minutes_ago(5))), true);
+        fs::write(place.root().join("index.db"), [1; 9999]).unwrap();
+        let index = place.open();
+        assert!(index.trouble().is_some());
+        let stopped = scan_all(place.root(), &index, &AtomicBool::new(true));
+        assert!(stopped.stopped && index.trouble().is_some());
+        assert_eq!(place.scan(&index).found, 1);
+        assert_eq!((index.trouble(), rows(&index).len()), (None, 1));
+    }
+
+    #[test]
+    fn rows_without_a_file_go_and_foreign_files_stay() {
+        let place = Place::new();
+        let kept = closed(row(1, "yard", minutes_ago(5)));
+        let bytes = place.write(&kept, true);
+        // Another program's clip, and things that only look like recordings.
+        let foreign = place.root().join("yard/holiday.mp4");
+        fs::copy(&place.clip.path, &foreign).unwrap();
+        fs::write(place.root().join("yard/notes.mp4"), b"not a film").unwrap();
+        fs::write(place.root().join("yard/.hidden.mp4"), b"").unwrap();
+        fs::write(place.root().join("yard/list.txt"), b"").unwrap();
+        fs::create_dir(place.root().join("yard/folder.mp4")).unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("empty.mp4"), b"").unwrap();
+        std::os::unix::fs::symlink(outside.path(), place.root().join("yard/link")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("empty.mp4"), place.root().join("yard/link.mp4")).unwrap();
+        let index = place.open();
+        index.put(Recording { bytes, ..kept.clone() });
+        index.put(closed(row(2, "yard", minutes_ago(4))));
+        index.put(row(3, "yard", clock::utc_now()));
+        drop(index);
+        let index = place.open();
+        index.put(row(3, "yard", clock::utc_now()));
+        let before = fs::read(&foreign).unwrap();
+        let report = place.scan(&index);
+        assert_eq!((report.dropped, report.foreign, report.found), (1, 2, 0));
+        let ids: Vec<i64> = rows(&index).iter().map(|row| row.id).collect();
+        assert_eq!(ids, [3, 1], "the 3rd is being begun now");
+        assert_eq!(fs::read(&foreign).unwrap(), before);
+        assert!(outside.path().join("empty.mp4").exists() && place.root().join("yard/.hidden.mp4").exists());
+    }
+
+    #[test]
+    fn a_recording_that_is_being_written_is_left_alone() {
+        let place = Place::new();
+        let index = place.open();
+        // One whose row is there, and one whose file exists before its row does.
+        let open = row(1, "yard", clock::utc_now());
+        place.write(&open, false);
+        index.put(open.clone());
+        let begun = row(2, "yard", clock::utc_now());
+        place.write(&begun, false);
+        let before = |row: &Recording| fs::read(place.root().join(&row.path)).unwrap();
+        let (first, second) = (before(&open), before(&begun));
+        let report = std::thread::scope(|scope| {
+            let scan = scope.spawn(|| place.scan(&index));
+            index.put(begun.clone());
+            scan.join().unwrap()
+        });
+        assert_eq!((report.found, report.repaired), (0, 0));
+        assert!(before(&open) == first && before(&begun) == second);
+    }
+
+    #[test]
+    fn a_file_of_this_process_without_a_row_is_adopted_at_the_second_look() {
+        let place = Place::new();
+        let index = place.open();
+        place.write(&row(1, "yard", clock::utc_now()), false);
+        let report = place.scan(&index);
+        assert_eq!((report.found, report.repaired), (1, 1));
+    }
+
+    #[test]
+    fn a_closed_file_whose_end_a_power_cut_took_is_made_whole() {
+        let place = Place::new();
+        let row = closed(row(1, "yard", minutes_ago(5)));
+        let bytes = place.write(&row, true);
+        {
+            place.open().put(Recording { bytes, ..row.clone() });
+        }
+        let path = place.root().join(&row.path);
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(bytes - 20).unwrap();
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        place.scan(&index);
+        assert!(!decode(&path).is_empty());
+        let [after] = &rows(&index)[..] else { panic!("one row") };
+        assert!(after.complete);
+        assert_eq!(after.bytes, fs::metadata(&path).unwrap().len());
+    }
+
+    #[test]
+    fn the_scan_stops_when_it_is_told_to() {
+        let place = Place::new();
+        let index = place.open();
+        let stop = Arc::new(AtomicBool::new(true));
+        // The second look alone would last seconds.
+        place.write(&row(1, "yard", clock::utc_now()), false);
+        let report = scan_all(place.root(), &index, &stop);
+        assert!(report.stopped && report.to_string().contains("stopped"));
+        assert_eq!(rows(&index), []);
+    }
+}
