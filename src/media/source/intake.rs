@@ -73,12 +73,14 @@ pub(super) struct Intake {
     audio: Option<AudioIntake>,
     ready: VecDeque<Packet>,
     skipped: u64,
-    held: Option<Held>,
+    /// Pictures that came first, until the time of the very first is known.
+    held: Vec<Held>,
 }
 
-/// A picture whose time is not known before that of the next one.
 struct Held {
     payload: ffmpeg_next::Packet,
+    dts: Option<i64>,
+    pts: Option<i64>,
     arrival_us: Option<i64>,
 }
 
@@ -97,7 +99,7 @@ impl Intake {
             audio,
             ready: VecDeque::new(),
             skipped: 0,
-            held: None,
+            held: Vec::new(),
         }
     }
 
@@ -136,16 +138,32 @@ impl Intake {
             }
             _ => (dts, pts),
         };
-        // The first packet after a connect may come without a time: then the next one tells.
-        if let Some(held) = self.held.take() {
-            let before = |ticks: i64| ticks.saturating_sub(self.timeline.nominal());
-            let (held_dts, held_pts) = (dts.or(pts).map(before), None);
-            self.stamped_video(held.payload, held_dts, held_pts, held.arrival_us);
-        } else if dts.is_none() && pts.is_none() && !self.timeline.has_begun() {
-            self.held = Some(Held { payload, arrival_us });
+        // The first packet after a connect may come without a time: then those after it tell.
+        let untimed = dts.is_none() && pts.is_none();
+        if self.held.is_empty() && !(untimed && !self.timeline.has_begun()) {
+            self.stamped_video(payload, dts, pts, arrival_us);
             return;
         }
-        self.stamped_video(payload, dts, pts, arrival_us);
+        self.held.push(Held { payload, dts, pts, arrival_us });
+        if (self.held.len() >= 3 && dts.is_some()) || self.held.len() > MAX_REORDER + 3 {
+            self.release();
+        }
+    }
+
+    /// Gives the held pictures their times, counted back from the first that has one, and lets them in.
+    fn release(&mut self) {
+        let mut known: Vec<i64> = self.held.iter().filter_map(|held| held.pts.or(held.dts)).collect();
+        known.sort_unstable();
+        let distances = known.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).filter(|step| *step > 0);
+        let distance = distances.min().unwrap_or(self.timeline.nominal());
+        // The first picture after a connect is shown first.
+        let first_pts = known.first().map(|earliest| earliest.saturating_sub(distance));
+        let first_dts = self.held.iter().enumerate().find_map(|(at, held)| Some((at as i64, held.dts?)));
+        for (at, held) in std::mem::take(&mut self.held).into_iter().enumerate() {
+            let counted_back = first_dts.map(|(of, dts)| dts.saturating_sub((of - at as i64).max(0) * distance));
+            let pts = if at == 0 { held.pts.or(first_pts) } else { held.pts };
+            self.stamped_video(held.payload, held.dts.or(counted_back), pts, held.arrival_us);
+        }
     }
 
     fn stamped_video(
@@ -279,9 +297,7 @@ impl Intake {
 
     /// Nothing more comes: what was held back is made ready.
     pub fn finish(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.stamped_video(held.payload, None, None, held.arrival_us);
-        }
+        self.release();
         if let (Some(audio), Some(_)) = (&mut self.audio, &self.stream) {
             audio.finish();
         }
@@ -322,7 +338,8 @@ impl DecodeOrder {
             self.greatest.clear();
             self.last_dts = None;
         }
-        if self.last_dts.is_some_and(|last| pts <= last) && self.delay < MAX_REORDER {
+        let dts = dts.filter(|dts| *dts <= pts);
+        if dts.is_none() && self.last_dts.is_some_and(|last| pts <= last) && self.delay < MAX_REORDER {
             // A picture that should have been decoded already: more of them wait than was known.
             self.delay += 1;
         }
@@ -333,7 +350,7 @@ impl DecodeOrder {
         }
         let missing = (self.delay + 1 - self.greatest.len()) as i64;
         let ordered = self.greatest.first().map_or(pts, |first| first.saturating_sub(missing * nominal));
-        let dts = dts.filter(|dts| *dts <= pts).unwrap_or(ordered.min(pts));
+        let dts = dts.unwrap_or(ordered.min(pts));
         self.last_dts = Some(dts);
         Some(dts)
     }
@@ -422,6 +439,35 @@ mod tests {
         }
         let made: Vec<_> = REORDERED.iter().map(|pts| order.dts(None, Some(pts * 40), 40).unwrap()).collect();
         assert_eq!(made, [-80, -40, 0, 40, 80, 120, 160]);
+    }
+
+    /// An intake of H.264 that has been given IDR, P, B, B as libav hands them over after an RTSP connect.
+    #[test]
+    fn the_first_picture_after_a_connect_gets_its_time_from_the_others() {
+        let setup = VideoSetup {
+            codec: VideoCodec::Mjpeg,
+            ticks: Ticks::new(1, 90_000),
+            extradata: Vec::new(),
+            frames_per_second: None,
+            reorder: 2,
+            stamp_by_arrival: false,
+        };
+        let mut intake = Intake::new(Arc::new(Session::new(1)), setup, None);
+        let picture = [0xff, 0xd8, 0xff, 0xc0, 0, 8, 8, 0, 16, 0, 16, 3];
+        let raw = [
+            (None, None),
+            (None, Some(28_080)),
+            (None, Some(16_081)),
+            (Some(16_081), Some(22_080)),
+            (Some(22_080), Some(46_080)),
+        ];
+        for (dts, pts) in raw {
+            intake.video(ffmpeg_next::Packet::copy(&picture), dts, pts, Some(0));
+        }
+        let stamps: Vec<_> = std::iter::from_fn(|| intake.pop()).map(|packet| (packet.dts, packet.pts)).collect();
+        let expected =
+            [(-1916, 10_082), (4083, 28_080), (10_082, 16_081), (16_081, 22_080), (22_080, 46_080)];
+        assert_eq!(stamps, expected);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use ffmpeg_next::{Dictionary, Error, format, media, packet};
 use super::audio::{AudioIntake, AudioSetup};
 use super::deadline::Deadline;
 use super::intake::{ARRIVAL_TIMESCALE, Intake, Ticks, VideoSetup};
-use super::{CLOSE_TIMEOUT, Cancel, KEYFRAME_TIMEOUT, OpenOptions, Source, SourceError, SourceErrorKind};
+use super::{CLOSE_TIMEOUT, Cancel, OpenOptions, Source, SourceError, SourceErrorKind};
 use crate::clock;
 use crate::domain::config::{AudioMode, Transport};
 use crate::domain::source_url::SourceKind;
@@ -231,13 +231,13 @@ impl LibavSource {
     }
 
     fn look_for_keyframe(&mut self) -> Result<(), SourceError> {
-        if self.intake.has_started() || !self.live || self.began.elapsed_now() < KEYFRAME_TIMEOUT {
+        if self.intake.has_started() || !self.live || self.began.elapsed_now() < self.options.keyframe_timeout {
             return Ok(());
         }
         let what = format!(
             "no keyframe in {} s, so that nothing can be shown or recorded; set a shorter keyframe interval \
              (GOP) in the camera",
-            KEYFRAME_TIMEOUT.as_secs()
+            self.options.keyframe_timeout.as_secs_f64()
         );
         Err(self.error(SourceErrorKind::Broken, what))
     }
