@@ -7,14 +7,19 @@
 //! a turn, one after the other, so that a stalling disk stalls this thread and nothing else. What waits meanwhile
 //! waits in the cameras' rings.
 
+mod container;
 pub mod disk;
 pub mod file;
 pub mod index;
-pub mod mkv;
 pub mod mp4;
+pub mod paths;
 pub mod recorder;
 pub mod recovery;
 pub mod retention;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::collections::BTreeSet;

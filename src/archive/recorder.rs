@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::file::{FileMeta, RecordingFile};
+use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use super::{Archive, panic_text};
 use crate::clock;
 use crate::domain::backoff::Backoff;
@@ -30,6 +30,8 @@ use crate::media::{Packet, PacketRing};
 
 /// Packets that one turn on the archive's thread may take before other cameras get theirs.
 const PACKETS_A_TURN: usize = 256;
+/// What is buffered for longer is written though its fragment is not full: the camera may have gone silent.
+const STALE: Duration = Duration::from_millis(700);
 /// Wait after a failed write before the disk is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(2);
 
@@ -132,6 +134,7 @@ struct OpenFile {
     frame_us: i64,
     /// Where the state machine would begin this file again.
     begin_seq: u64,
+    flushed_at: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -338,7 +341,9 @@ impl CameraRecorder {
         }
         if progress != Progress::Busy && let Some(open) = &mut state.file {
             // What waits in the buffer for longer than a fragment is written by the clock.
-            if open.file.is_stale(clock::monotonic()) {
+            let now = clock::monotonic();
+            if now - open.flushed_at > STALE {
+                open.flushed_at = now;
                 progress = self.in_file(state, |open| open.file.flush()).map_or(Progress::Blocked, |()| progress);
             }
         }
@@ -495,15 +500,8 @@ impl CameraRecorder {
         let onset = state.recorder.onset_us().filter(|_| !state.recorder.has_rolled());
         let onset = onset.map(|us| packet.session.utc(us));
         let pre_alarm_s = onset.map(|onset| (onset - start).num_microseconds().unwrap_or(0) as f64 / 1e6);
-        let meta = FileMeta {
-            id: self.archive.index().next_id(),
-            camera: self.camera.clone(),
-            start,
-            reason: state.recorder.reason(),
-            onset,
-            pre_alarm_s,
-            motion_s: 0.0,
-        };
+        let reason = state.recorder.reason();
+        let meta = FileMeta { camera: self.camera.clone(), start, reason, onset, pre_alarm_s };
         let with_audio = self.settings.audio != AudioMode::Off;
         state.in_file = true;
         let created = self.archive.create_file(&meta, self.settings.container, &packet.stream, with_audio);
@@ -516,7 +514,7 @@ impl CameraRecorder {
             }
         };
         let row = Recording {
-            id: meta.id,
+            id: self.archive.index().next_id(),
             camera: meta.camera,
             start,
             end: None,
@@ -536,6 +534,7 @@ impl CameraRecorder {
             last_pts_us: first_pts_us,
             frame_us: 0,
             begin_seq: seq,
+            flushed_at: clock::monotonic(),
         });
         self.write(state, packet)?;
         if let Some(open) = &state.file {
@@ -566,6 +565,7 @@ impl CameraRecorder {
             }
             let written = open.file.bytes().saturating_sub(before);
             if written > 0 {
+                open.flushed_at = clock::monotonic();
                 self.counters.recorded_bytes.fetch_add(written, Ordering::Relaxed);
                 self.archive.wrote();
                 if lock(&self.trouble).take().is_some() {
@@ -598,8 +598,7 @@ impl CameraRecorder {
         let OpenFile { file, row, session, first_pts_us, begin_seq, .. } = open;
         let stored_us = match file.abandon() {
             Some(finished) => {
-                let end = session.utc(finished.end_pts_us);
-                self.closed_row(state, row, session.utc(first_pts_us), end, finished.bytes, finished.end_pts_us);
+                self.closed(state, row, &session, finished);
                 finished.end_pts_us
             }
             None => {
@@ -625,42 +624,35 @@ impl CameraRecorder {
 
     /// Finalises the open file, if any.
     fn close_file(&self, state: &mut State) -> Result<(), DiskRefused> {
+        // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
+        self.in_file(state, |open| open.file.flush())?;
         let Some(open) = state.file.take() else { return Ok(()) };
-        let (start, first_pts_us, end) = (open.session.utc(open.first_pts_us), open.first_pts_us, open.end());
-        let end_us = open.last_pts_us + open.frame_us;
-        let motion_s = state.recorder.motion_between(first_pts_us, end_us) as f64 / 1e6;
+        let (end, extent, bytes) = (open.end(), open.file.extent(), open.file.bytes());
         state.in_file = true;
-        let finished = open.file.finish(motion_s);
+        let finished = open.file.finish();
         state.in_file = false;
         self.archive.wrote();
         match finished {
             Ok(finished) => {
-                self.closed_row(state, open.row, start, open.session.utc(finished.end_pts_us), finished.bytes, end_us);
+                self.closed(state, open.row, &open.session, finished);
                 Ok(())
             }
             Err(error) => {
-                // It stays as a valid fragmented file; the next start finalises it.
-                let bytes = open.row.bytes;
-                let row = Recording { start, end: Some(end), motion_s, bytes, ..open.row };
-                self.archive.closed(&row);
-                self.tell(Fact::Closed(row));
+                // It stays as a valid file without an index; the next start finalises it.
+                let Extent { first_pts_us, end_pts_us, packets } = extent;
+                let finished = Finished { bytes, first_pts_us, end_pts_us, packets, complete: false };
+                self.closed(state, open.row, &open.session, finished);
                 Err(self.refused(state, &error, end))
             }
         }
     }
 
-    fn closed_row(
-        &self,
-        state: &State,
-        row: Recording,
-        start: DateTime<Utc>,
-        end: DateTime<Utc>,
-        bytes: u64,
-        end_us: i64,
-    ) {
-        let first_us = end_us - (end - start).num_microseconds().unwrap_or(0);
-        let motion_s = state.recorder.motion_between(first_us, end_us) as f64 / 1e6;
-        let row = Recording { start, end: Some(end), bytes, motion_s, complete: true, ..row };
+    /// Writes down that a file is closed. Times are mapped anew: the session's clock knows better by now.
+    fn closed(&self, state: &State, row: Recording, session: &Session, finished: Finished) {
+        let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
+        let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
+        let (start, end) = (session.utc(first_pts_us), Some(session.utc(end_pts_us)));
+        let row = Recording { start, end, bytes, motion_s, complete, ..row };
         self.archive.closed(&row);
         self.tell(Fact::Closed(row));
     }

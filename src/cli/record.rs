@@ -52,7 +52,7 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
             return Ok(INPUT_WRONG);
         }
     };
-    logging::init_console(&loaded.global.log)?;
+    let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
     std::fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;

@@ -158,8 +158,8 @@ impl Host for Daemon {
     }
 
     fn reloaded(&self, global: &GlobalConfig) {
-        if let Err(error) = self.log.set_level(&global.log.level) {
-            tracing::error!(%error, "cannot change the log's level");
+        if let Err(error) = self.log.apply(&global.log) {
+            tracing::error!(%error, "cannot change the log");
         }
     }
 

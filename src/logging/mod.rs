@@ -48,12 +48,16 @@ pub enum LogError {
     /// The system gives no thread.
     #[error("the log's thread can't be started: {0}")]
     Thread(std::io::Error),
+    /// The writing thread does not get rid of its lines.
+    #[error("the log is stuck: its console or disk takes nothing")]
+    Stuck,
     /// A log is set up already.
     #[error("the log is set up already")]
     Twice,
 }
 
 /// Holds the log's thread; what is queued is written when it is dropped.
+#[must_use = "the log ends with its handle"]
 pub struct LogHandle {
     shared: Arc<Shared>,
     filter: reload::Handle<EnvFilter, Registry>,
@@ -88,11 +92,15 @@ pub fn init(config: &LogConfig) -> Result<LogHandle, LogError> {
     Ok(handle)
 }
 
+/// The log of a command that is not the daemon: on stderr only, whatever `config` says of a file.
+pub fn init_console(config: &LogConfig) -> Result<LogHandle, LogError> {
+    init(&LogConfig { path: None, console: true, ..config.clone() })
+}
+
 impl LogHandle {
     /// Opens the file again, for one that was moved away.
-    pub fn reopen(&self) {
-        // A full queue has a writer that is stuck; whoever sent the signal can send it again.
-        let _ = self.shared.queue.try_send(Job::Reopen);
+    pub fn reopen(&self) -> Result<(), LogError> {
+        self.shared.queue.try_send(Job::Reopen).map_err(|_| LogError::Stuck)
     }
 
     /// Takes over all of `config` but its path, and opens the file again.
@@ -102,8 +110,7 @@ impl LogHandle {
             // Fails only when the subscriber is gone, and then nothing is logged anyway.
             let _ = self.filter.reload(filter);
         }
-        let _ = self.shared.queue.try_send(Job::Apply(config.clone()));
-        Ok(())
+        self.shared.queue.try_send(Job::Apply(config.clone())).map_err(|_| LogError::Stuck)
     }
 
     /// Waits until everything said so far is written, `deadline` at most.

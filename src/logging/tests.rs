@@ -194,7 +194,7 @@ fn a_file_that_was_moved_away_is_opened_again() {
         info!("before");
         handle.flush(Duration::from_secs(5));
         std::fs::rename(&path, scratch.path().join("moved")).unwrap();
-        handle.reopen();
+        handle.reopen().unwrap();
         info!("after");
     });
     let now = std::fs::read_to_string(&path).unwrap();
