@@ -9,8 +9,8 @@ use ffmpeg_next as ffmpeg;
 use ffmpeg_next::format::Pixel;
 use thiserror::Error;
 
-use super::nal;
 use super::packet::Packet;
+use super::{av, nal};
 use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, ticks_to_us};
 
 /// The grey values of a decoded picture, borrowed from the decoder.
@@ -230,6 +230,7 @@ pub(super) fn open_decoder(video: &VideoTrack, length_prefixed: bool) -> Result<
         VideoCodec::H265 => ffmpeg::codec::Id::HEVC,
         VideoCodec::Mjpeg => ffmpeg::codec::Id::MJPEG,
     };
+    av::init();
     let codec = ffmpeg::decoder::find(id).ok_or("libav was built without a decoder for it")?;
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_threading(ffmpeg::threading::Config {

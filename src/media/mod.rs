@@ -4,6 +4,7 @@
 pub mod av;
 pub mod decode;
 pub mod detect;
+pub mod jpeg;
 pub mod nal;
 pub mod packet;
 pub mod ring;

@@ -38,6 +38,11 @@ pub trait Source: Send {
 
     /// Packets that the network lost, so far.
     fn lost_packets(&self) -> u64;
+
+    /// How long a file is, as it says itself.
+    fn duration_us(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// How to open a source.
