@@ -122,13 +122,7 @@ impl Intake {
 
     /// Takes a packet of the video stream in. `dts` and `pts` are in the track's ticks; `arrival_us` is on any
     /// clock that rises by real time, None for a file.
-    pub fn video(
-        &mut self,
-        payload: ffmpeg_next::Packet,
-        dts: Option<i64>,
-        pts: Option<i64>,
-        arrival_us: Option<i64>,
-    ) {
+    pub fn video(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
         let (dts, pts) = match arrival_us {
             Some(arrival_us) if self.setup.stamp_by_arrival => {
                 let ticks = self.setup.ticks.from_us(arrival_us);
@@ -243,13 +237,7 @@ impl Intake {
 
     /// Takes a packet of the audio stream in, see [`Intake::video`]. What comes before the first keyframe is
     /// left out.
-    pub fn audio(
-        &mut self,
-        payload: ffmpeg_next::Packet,
-        dts: Option<i64>,
-        pts: Option<i64>,
-        arrival_us: Option<i64>,
-    ) {
+    pub fn audio(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
         if let (Some(audio), Some(_)) = (&mut self.audio, &self.stream) {
             audio.take(payload, dts.or(pts), arrival_us);
         }
@@ -426,9 +414,8 @@ mod tests {
 
     #[test]
     fn jpeg_sizes() {
-        let picture = [
-            0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 2, 0xff, 0xff, 0xc0, 0, 8, 8, 0x01, 0xe0, 0x02, 0x80, 3, 0xff, 0xda,
-        ];
+        let picture =
+            [0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 2, 0xff, 0xff, 0xc0, 0, 8, 8, 0x01, 0xe0, 0x02, 0x80, 3, 0xff, 0xda];
         assert_eq!(jpeg_size(&picture), Some((640, 480)));
         assert_eq!(jpeg_size(&picture[..14]), None);
         assert_eq!(jpeg_size(b"<html>"), None);

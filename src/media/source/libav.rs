@@ -204,9 +204,8 @@ impl LibavSource {
     fn take(&mut self, payload: packet::Packet) {
         self.cancel.advance();
         let arrived = clock::monotonic();
-        let arrival_us = self
-            .live
-            .then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
+        let arrival_us =
+            self.live.then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
         let (dts, pts) = (payload.dts(), payload.pts());
         if payload.stream() == self.video_index {
             self.last_video = arrived;
@@ -565,9 +564,7 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
         Error::HttpUnauthorized => {
             (Unauthorized, "wrong user name or password (401); check `username` and `password`".to_owned())
         }
-        Error::HttpForbidden => {
-            (Unauthorized, "access denied (403); the user may not see this stream".to_owned())
-        }
+        Error::HttpForbidden => (Unauthorized, "access denied (403); the user may not see this stream".to_owned()),
         Error::HttpNotFound => (NotFound, "there is no such stream (404); check the path in `source`".to_owned()),
         Error::Other { errno: libc::ENOENT } if file => (NotFound, "there is no such file".to_owned()),
         Error::Other { errno: libc::EACCES | libc::EPERM } if file => {
@@ -578,9 +575,7 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
             (Unreachable, "connection refused; are address and port right?".to_owned())
         }
         Error::ProtocolNotFound => (Unsupported, "this kind of address is not supported".to_owned()),
-        Error::InvalidData if file => {
-            (Broken, "this is no video file, or it is damaged or cut off".to_owned())
-        }
+        Error::InvalidData if file => (Broken, "this is no video file, or it is damaged or cut off".to_owned()),
         Error::InvalidData => (Broken, "what came is no video stream".to_owned()),
         Error::HttpBadRequest | Error::HttpOther4xx | Error::HttpServerError | Error::StreamNotFound => {
             (Broken, format!("the camera refused: {error}"))
