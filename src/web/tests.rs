@@ -549,6 +549,18 @@ fn commands_reach_the_camera_that_runs() {
     assert_eq!(*asked.lock().unwrap(), [CameraCommand::Trigger, CameraCommand::Restart]);
 }
 
+#[test]
+fn a_panic_in_a_handler_is_answered_and_ends_nothing() {
+    let served = Served::start();
+    served.registry.entry("yard").set_commands(Some(Box::new(|_| panic!("a fault in the camera's commands"))));
+    for _ in 0..5 {
+        let answer = served.ask("POST", "/api/cameras/yard/trigger", &[]);
+        assert!(answer.problem(500).contains("POST /api/cameras/yard/trigger"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    assert_eq!(served.get("/api/cameras/yard").status, 200);
+}
+
 /// A ring that holds a clip; in MJPEG each picture is a JPEG already.
 fn ring(folder: &Path, encode: &[&str], name: &str) -> (Arc<PacketRing>, Vec<Vec<u8>>) {
     let clip = testing::clip(folder, name, "320x240", 2, encode);
@@ -593,9 +605,9 @@ fn a_snapshot_is_the_newest_keyframe() {
 
 #[test]
 fn a_failing_snapshot_tells_no_secret_and_ends_nothing() {
-    let served = Served::start_with(Arc::new(|packet| match packet.data().len() % 2 {
-        _ if packet.session.id == 2 => panic!("a fault in the decoder"),
-        _ => Err(format!("cannot decode rtsp://viewer:{CANARY}@192.0.2.1/ch1")),
+    let served = Served::start_with(Arc::new(|packet| {
+        assert_ne!(packet.session.id, 2, "a fault in the decoder");
+        Err(format!("cannot decode rtsp://viewer:{CANARY}@192.0.2.1/ch1"))
     }));
     let (filled, _) = ring(served.folder.path(), &["-c:v", "mjpeg"], "clip.mkv");
     served.registry.entry("yard").set_ring(Some(filled));
