@@ -31,7 +31,7 @@ pub struct Alarm {
 /// One camera's published side.
 pub struct CameraEntry {
     status: RwLock<CameraStatus>,
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The ring of the running session, for snapshots and viewers.
     ring: RwLock<Option<Arc<PacketRing>>>,
     commands: RwLock<Option<CommandSink>>,
@@ -156,7 +156,7 @@ impl CameraEntry {
                 expects_recording: false,
                 recording_blocked: None,
             }),
-            counters: Counters::default(),
+            counters: Arc::default(),
             ring: RwLock::new(None),
             commands: RwLock::new(None),
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The state of a camera.
@@ -21,8 +21,24 @@ pub enum CameraState {
     Stopped,
 }
 
+impl CameraState {
+    /// The name as the API and the log show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CameraState::Starting => "starting",
+            CameraState::Running => "running",
+            CameraState::Degraded => "degraded",
+            CameraState::Reconnecting => "reconnecting",
+            CameraState::Backoff => "backoff",
+            CameraState::Disabled => "disabled",
+            CameraState::ConfigError => "config_error",
+            CameraState::Stopped => "stopped",
+        }
+    }
+}
+
 /// Why a recording was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Motion,

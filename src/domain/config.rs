@@ -6,6 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use super::layout::Layout;
 use super::source_url::SourceUrl;
 
 /// One camera, as `config.d/NAME.yaml` and the defaults under it give it.
@@ -29,7 +32,8 @@ pub struct CameraConfig {
 }
 
 /// How RTSP packets travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     Tcp,
     Udp,
@@ -64,13 +68,15 @@ pub struct DetectConfig {
     pub min_area: Area,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// Difference of blurred, normalised pictures (pynvr's detector).
     Seed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effort {
     Auto,
     Full,
@@ -107,14 +113,16 @@ pub struct RecordConfig {
     pub buffer_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RecordMode {
     Motion,
     Continuous,
     Off,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ContainerKind {
     Mp4,
     Mkv,
@@ -130,7 +138,8 @@ impl ContainerKind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AudioMode {
     /// AAC copied, G.711 to FLAC.
     Auto,
@@ -158,8 +167,8 @@ pub struct GlobalConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchiveConfig {
     pub path: PathBuf,
-    /// A checked template, see `domain::layout`.
-    pub layout: String,
+    /// Names of the recordings inside it.
+    pub layout: Layout,
     pub max_size_bytes: Option<u64>,
     pub min_free: MinFree,
     pub sync: SyncCadence,
@@ -193,7 +202,8 @@ pub struct LogConfig {
     pub console: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     Text,
     Json,

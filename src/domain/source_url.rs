@@ -58,29 +58,43 @@ impl SourceUrl {
     /// Replaces every trace of this source's credentials in `text`, which may be a message of a library.
     pub fn redact_in(&self, text: &str) -> String {
         let mut out = text.replace(&self.secret, &self.to_string());
-        if let Some(userinfo) = userinfo(&self.secret) {
-            let raw_password = userinfo.split_once(':').map(|(_, password)| password).unwrap_or("");
-            let decoded = percent_decode(raw_password);
-            for secret in [raw_password, decoded.as_str()] {
-                if secret.len() >= 3 {
-                    out = out.replace(secret, "***");
-                }
-            }
+        for secret in secrets_of(&self.secret) {
+            out = out.replace(&secret, "***");
         }
         redact_urls(&out)
     }
 }
 
-/// `user:password` of an address, however odd the password (it ends at the last `@` before the path).
-fn userinfo(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("://")?;
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    // A password that holds a slash pushes the `@` behind the first slash: then everything to the last `@` counts.
-    let end = rest[..authority_end].rfind('@').or_else(|| rest.rfind('@'))?;
-    Some(&rest[..end])
+/// What must not be shown of an address, longest first: its password, as written and decoded, and what its query
+/// says of a user. An odd password may hold an `@` or a `/`, so it ends at the `@` of the host or at the last one.
+fn secrets_of(text: &str) -> Vec<String> {
+    let Some((_, rest)) = text.split_once("://") else {
+        return Vec::new();
+    };
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let ends = [authority.rfind('@'), rest.rfind('@')];
+    let passwords =
+        ends.into_iter().flatten().filter_map(|end| rest[..end].split_once(':')).map(|(_, password)| password);
+    let queried = rest.split_once('?').map_or("", |(_, query)| query);
+    let values = queried.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| is_secret_name(name));
+    let written: Vec<&str> = passwords.chain(values.map(|(_, value)| value)).collect();
+    let mut all: Vec<String> = written.iter().flat_map(|raw| [(*raw).to_owned(), percent_decode(raw)]).collect();
+    // Shorter ones would turn every message to stars.
+    all.retain(|secret| secret.len() >= 3);
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all.dedup();
+    all
 }
 
-/// Redacts the credentials of every `scheme://user:password@` in a text.
+/// Does a parameter of a query by this name tell who someone is? Cameras take `?usr=admin&pwd=...`.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "pwd", "token", "secret", "auth", "key", "usr", "user", "login", "sig", "cred"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+/// Redacts the credentials of every `scheme://user:password@` in a text, and of the queries behind it.
 pub fn redact_urls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -90,13 +104,26 @@ pub fn redact_urls(text: &str) -> String {
         let word_end = after
             .find(|c: char| c.is_whitespace() || c == '"' || c == '\'' || c == '<' || c == '>')
             .unwrap_or(after.len());
-        let word = &after[..word_end];
-        let authority_end = word.find(['/', '?', '#']).unwrap_or(word.len());
-        let host_start = word[..authority_end].rfind('@').or_else(|| word.rfind('@')).map_or(0, |i| i + 1);
-        if host_start > 0 {
+        let mut word = &after[..word_end];
+        rest = &after[word_end..];
+        // The last one: a password may hold an `@`, and a path that loses a piece is no harm.
+        if let Some(end) = word.rfind('@') {
             out.push_str("***@");
+            word = &word[end + 1..];
         }
-        rest = &after[host_start..];
+        match word.split_once('?') {
+            Some((address, query)) => {
+                out.push_str(address);
+                for (at, pair) in query.split('&').enumerate() {
+                    out.push(if at == 0 { '?' } else { '&' });
+                    match pair.split_once('=') {
+                        Some((name, _)) if is_secret_name(name) => out.extend([name, "=***"]),
+                        _ => out.push_str(pair),
+                    }
+                }
+            }
+            None => out.push_str(word),
+        }
     }
     out.push_str(rest);
     out
@@ -148,10 +175,20 @@ mod tests {
 
     #[test]
     fn odd_passwords_are_redacted_too() {
-        for secret in ["p@ss", "a/b", "x:y", "q?z#1", "100%"] {
+        for secret in ["p@ss", "a/b", "x:y", "q?z#1", "100%", "canary@x/word", "x/canary@word"] {
             let source = SourceUrl::new(format!("rtsp://u:{secret}@host/live"));
-            assert!(!source.to_string().contains(secret), "{source}");
+            assert_eq!(source.to_string(), "rtsp://***@host/live");
+            assert!(!source.redact_in(&format!("401 for {secret}")).contains(secret), "{source}");
         }
+        let odd_path = SourceUrl::new("rtsp://u:hunter22@host/live@main");
+        assert!(!odd_path.redact_in("no user u:hunter22").contains("hunter22"));
+    }
+
+    #[test]
+    fn queries_are_redacted_too() {
+        let source = SourceUrl::new("http://h/video.cgi?user=admin&pwd=hunter%322&rate=0#x");
+        assert_eq!(source.to_string(), "http://h/video.cgi?user=***&pwd=***&rate=0#x");
+        assert_eq!(source.redact_in("GET /video.cgi?pwd=hunter%322: 401 hunter22"), "GET /video.cgi?pwd=***: 401 ***");
     }
 
     #[test]

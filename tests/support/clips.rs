@@ -88,6 +88,23 @@ impl Clip {
         }
     }
 
+    /// A clip that ffmpeg draws by itself (an mp4), kept under `name` as long as the arguments are the same.
+    pub fn drawn_by_ffmpeg(name: &str, arguments: &[&str]) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        arguments.hash(&mut hasher);
+        let path = clips_dir().join(format!("{name}-{:016x}.mp4", hasher.finish()));
+        make_once(&path, |part| {
+            let output = Command::new("ffmpeg")
+                .args(["-nostdin", "-v", "error", "-y"])
+                .args(arguments)
+                .arg(part)
+                .output()
+                .expect("the ffmpeg command line is installed (make setup)");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        });
+        path
+    }
+
     /// The stretches in which the box moves: each frame in them differs from the one before.
     pub fn motion_frames(&self) -> &[Range<u32>] {
         &self.motion

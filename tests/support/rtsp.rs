@@ -24,7 +24,12 @@ pub struct Mount {
 impl Mount {
     /// The clip, looped, to anyone; a client gets everything since the last keyframe when it joins.
     pub fn new(name: &str, clip: &Clip) -> Self {
-        let config = json!({"name": name, "file": clip.path, "fps": clip.fps, "loop": true});
+        Self::of_file(name, &clip.path, clip.fps)
+    }
+
+    /// Any mp4, mov, mkv or raw .h264 or .h265 file (`fps` counts for those without times).
+    pub fn of_file(name: &str, file: &Path, fps: u32) -> Self {
+        let config = json!({"name": name, "file": file, "fps": fps, "loop": true});
         Mount { name: name.into(), config, credentials: None }
     }
 

@@ -1,0 +1,143 @@
+//! What the kinds of recording files have in common: each makes bytes to append, and at the end bytes to
+//! append and to overwrite.
+
+use std::io;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::camera::Reason;
+use crate::media::Packet;
+
+/// What a recording is, kept in its file, so that the index can be rebuilt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileMeta {
+    pub camera: String,
+    /// UTC of the first video packet.
+    pub start: DateTime<Utc>,
+    pub reason: Reason,
+    /// UTC of the frame that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onset: Option<DateTime<Utc>>,
+    /// Trigger - start, as delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_alarm_s: Option<f64>,
+}
+
+/// What a file holds so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Time of the first video packet, in the session's clock.
+    pub first_pts_us: i64,
+    /// Time at which the last video packet's picture ends.
+    pub end_pts_us: i64,
+    /// Packets of all tracks.
+    pub packets: u64,
+}
+
+/// How a file is closed: bytes to append, and then, each in one write, bytes to overwrite. In every state in
+/// between the file can be read, and `repair` finishes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trailer {
+    pub append: Vec<u8>,
+    pub patches: Vec<(u64, Vec<u8>)>,
+}
+
+/// Makes the bytes of one recording.
+pub(super) trait Container: Send {
+    /// Takes a packet; gives the bytes to append when a fragment is full.
+    fn push(&mut self, packet: &Packet) -> io::Result<Option<Vec<u8>>>;
+    /// Gives the bytes of what is buffered, if anything is.
+    fn flush(&mut self) -> io::Result<Option<Vec<u8>>>;
+    /// The bytes that were given last are in the file, from `at` on. Until this is called they do not count.
+    fn written(&mut self, at: u64);
+    /// What the file holds of what is written.
+    fn extent(&self) -> Extent;
+    /// How to close the file, which ends at `end`.
+    fn trailer(&self, end: u64) -> io::Result<Trailer>;
+}
+
+/// What the next start does with a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RepairPlan {
+    /// It is closed as it should be.
+    Complete(Found),
+    /// It was open: cut it to `keep` bytes, then close it.
+    Finish { found: Found, keep: u64, trailer: Trailer },
+    /// It holds no packet.
+    Delete,
+}
+
+/// What a file turned out to hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub meta: FileMeta,
+    pub duration_us: i64,
+    pub packets: u64,
+    /// Torn or damaged bytes at the end that hold nothing usable.
+    pub torn_bytes: u64,
+}
+
+/// Why a file can't be repaired. It is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("not a recording of tarsier: {0}")]
+    NotARecording(String),
+}
+
+/// Bytes that can be read at any place: a file, or a test's memory.
+pub trait ReadAt {
+    fn size(&self) -> io::Result<u64>;
+    /// Fills `buffer`; an end before that is an error.
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl ReadAt for std::fs::File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, at)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(at).ok().and_then(|at| self.get(at..)?.get(..buffer.len()));
+        buffer.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// Reads `length` bytes at `at`; None past the end.
+pub(super) fn read(source: &dyn ReadAt, at: u64, length: u64, size: u64) -> io::Result<Option<Vec<u8>>> {
+    match (at.checked_add(length).filter(|end| *end <= size), usize::try_from(length)) {
+        (Some(_), Ok(length)) => {
+            let mut buffer = vec![0; length];
+            source.read_at(at, &mut buffer)?;
+            Ok(Some(buffer))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Is there nothing but zeros? So a file looks whose data a power cut took.
+pub(super) fn all_zero(source: &dyn ReadAt, size: u64) -> io::Result<bool> {
+    const CHUNK: u64 = 1 << 16;
+    let mut at = 0;
+    while at < size {
+        let length = CHUNK.min(size - at);
+        if read(source, at, length, size)?.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+            return Ok(false);
+        }
+        at += length;
+    }
+    Ok(true)
+}

@@ -1,0 +1,170 @@
+//! Recordings as MP4: fragments while the file is open, an ordinary seekable file once it is closed.
+//!
+//! An open file is `ftyp`, `uuid` (what the recording is, see [`FileMeta`]), `free` (16 bytes), a `moov`
+//! without samples, then a `moof` and an `mdat` for each half second. Closing appends an ordinary `moov` with
+//! all samples and then turns the `free` into the header of one 64-bit `mdat` that swallows everything up to
+//! it: one write of 16 bytes, before which the file is a good fragmented one and after which it is a good
+//! ordinary one. The media is never copied.
+//!
+//! Belongs here: boxes, fragments, sample tables, and what a file's bytes say of its state. Does not belong
+//! here: opening, writing and deleting files ([`super::file`]).
+
+mod boxes;
+mod fragment;
+mod scan;
+mod table;
+
+pub use fragment::{Fragment, Fragmenter, TrackRun};
+pub use scan::plan_repair;
+pub use table::{Sample, SampleTable};
+
+use std::io;
+use std::sync::Arc;
+
+use mp4_atom::{Encode, Moov};
+
+use super::container::{Container, Extent, FileMeta, Trailer};
+use crate::domain::stream::{StreamInfo, ticks_to_us};
+use crate::media::Packet;
+
+pub(super) const VIDEO_TRACK: u32 = 1;
+pub(super) const AUDIO_TRACK: u32 = 2;
+
+/// Size of the `free` box that becomes the header of the closed file's `mdat`.
+const FREE_BYTES: usize = 16;
+
+/// Marks the `uuid` box that holds a recording's [`FileMeta`] as JSON.
+const META_UUID: [u8; 16] =
+    [0x6f, 0x0a, 0x1c, 0x58, 0x3e, 0x5b, 0x4d, 0x0e, 0x9a, 0x77, 0x51, 0xc2, 0x8d, 0x24, 0xb3, 0x90];
+
+fn bad(error: mp4_atom::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn encode(boxed: &impl Encode, out: &mut Vec<u8>) -> io::Result<()> {
+    boxed.encode(out).map_err(bad)
+}
+
+/// A recording's samples by track, and where they are in the file.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    video: SampleTable,
+    audio: SampleTable,
+}
+
+impl Tables {
+    fn get(&self, track: u32) -> Option<&SampleTable> {
+        match track {
+            VIDEO_TRACK => Some(&self.video),
+            AUDIO_TRACK => Some(&self.audio),
+            _ => None,
+        }
+    }
+
+    /// Takes in the samples of a fragment that begins at `at` of the file.
+    fn add(&mut self, fragment: &Fragment, at: u64) {
+        for (table, run) in [(&mut self.video, &fragment.video), (&mut self.audio, &fragment.audio)] {
+            if let Some(run) = run {
+                table.add(at + run.data_at as u64, &run.samples);
+            }
+        }
+    }
+}
+
+/// What closing a file does to it: see the module's head.
+fn trailer(open_moov: &Moov, tables: &Tables, free_at: u64, end: u64) -> io::Result<Trailer> {
+    let mut append = Vec::new();
+    encode(&boxes::complete(open_moov, tables), &mut append)?;
+    let mut header = Vec::with_capacity(FREE_BYTES);
+    header.extend_from_slice(&1u32.to_be_bytes());
+    header.extend_from_slice(b"mdat");
+    header.extend_from_slice(&(end - free_at).to_be_bytes());
+    Ok(Trailer { append, patches: vec![(free_at, header)] })
+}
+
+/// Makes the bytes of one file.
+pub(super) struct Mp4 {
+    fragmenter: Fragmenter,
+    /// What the file is, until it is written.
+    meta: FileMeta,
+    free_at: u64,
+    head_bytes: usize,
+    tables: Tables,
+    pending: Option<Fragment>,
+    first_pts_us: Option<i64>,
+}
+
+impl Mp4 {
+    pub(super) fn new(stream: &Arc<StreamInfo>, with_audio: bool, meta: &FileMeta) -> Self {
+        Mp4 {
+            fragmenter: Fragmenter::new(stream, with_audio, meta.start),
+            meta: meta.clone(),
+            free_at: 0,
+            head_bytes: 0,
+            tables: Tables::default(),
+            pending: None,
+            first_pts_us: None,
+        }
+    }
+
+    /// The bytes to write for a fragment: itself, and the head of the file before the first.
+    fn stage(&mut self, fragment: Option<Fragment>) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut fragment) = fragment else { return Ok(None) };
+        let bytes = if self.tables.video.is_empty() {
+            let moov = self.fragmenter.moov().ok_or_else(|| io::Error::other("a fragment before its description"))?;
+            let mut head = Vec::with_capacity(fragment.bytes.len() + 2048);
+            encode(&boxes::ftyp(), &mut head)?;
+            boxes::append_meta(&self.meta, &mut head)?;
+            self.free_at = head.len() as u64;
+            boxes::append_free(&mut head);
+            encode(moov, &mut head)?;
+            self.head_bytes = head.len();
+            head.append(&mut fragment.bytes);
+            head
+        } else {
+            self.head_bytes = 0;
+            std::mem::take(&mut fragment.bytes)
+        };
+        self.pending = Some(fragment);
+        Ok(Some(bytes))
+    }
+}
+
+impl Container for Mp4 {
+    fn push(&mut self, packet: &Packet) -> io::Result<Option<Vec<u8>>> {
+        let fragment = self.fragmenter.push(packet)?;
+        if self.first_pts_us.is_none() {
+            self.first_pts_us = self.fragmenter.first_pts_us();
+        }
+        self.stage(fragment)
+    }
+
+    fn flush(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let fragment = self.fragmenter.flush()?;
+        self.stage(fragment)
+    }
+
+    fn written(&mut self, at: u64) {
+        if let Some(fragment) = self.pending.take() {
+            self.tables.add(&fragment, at + self.head_bytes as u64);
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        let first_pts_us = self.first_pts_us.unwrap_or(0);
+        let duration = boxes::shown_ticks(&self.tables.video, self.fragmenter.video_lead());
+        Extent {
+            first_pts_us,
+            end_pts_us: first_pts_us.saturating_add(ticks_to_us(
+                i64::try_from(duration).unwrap_or(i64::MAX),
+                self.fragmenter.video_timescale(),
+            )),
+            packets: self.tables.video.len() + self.tables.audio.len(),
+        }
+    }
+
+    fn trailer(&self, end: u64) -> io::Result<Trailer> {
+        let moov = self.fragmenter.moov().ok_or_else(|| io::Error::other("nothing was recorded"))?;
+        trailer(moov, &self.tables, self.free_at, end)
+    }
+}

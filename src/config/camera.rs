@@ -1,0 +1,235 @@
+//! One camera: settings of its file and of `defaults` become a `CameraConfig`, or faults.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::problem::{Mark, Problem};
+use super::settings::Settings;
+use super::table::CAMERA;
+use super::text;
+use super::units::{AreaText, Bytes, Span};
+use crate::domain::config::{
+    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, RecordConfig, RecordMode, RetentionConfig,
+    Transport,
+};
+use crate::domain::source_url::{SourceKind, SourceUrl};
+
+/// Longer is no password.
+const LONGEST_PASSWORD_BYTES: u64 = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCamera {
+    source: String,
+    username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    transport: Transport,
+    connect_timeout: Span,
+    read_timeout: Span,
+    detect_source: Option<String>,
+    enabled: bool,
+    #[serde(rename = "loop")]
+    repeat: bool,
+    detect: RawDetect,
+    record: RawRecord,
+    retention: RawRetention,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDetect {
+    enabled: bool,
+    algorithm: Algorithm,
+    effort: Effort,
+    warm_up: Span,
+    minimal_duration: Span,
+    width: u32,
+    blur: u32,
+    normalize: bool,
+    frames: u32,
+    threshold: u32,
+    dilate: u32,
+    erode: u32,
+    min_area: AreaText,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRecord {
+    mode: RecordMode,
+    pre_alarm: Span,
+    container: ContainerKind,
+    audio: AudioMode,
+    max_file: Span,
+    buffer: Bytes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetention {
+    max_age: Option<Span>,
+    max_size: Option<Bytes>,
+}
+
+/// The settings of a camera over the defaults. A password of the camera's own, in whichever form, replaces the
+/// default one.
+pub(super) fn merge(mut defaults: Settings, own: Settings) -> Settings {
+    if own.was_given("password") || own.was_given("password_file") {
+        defaults.remove("password");
+        defaults.remove("password_file");
+    }
+    defaults.merged_under(own)
+}
+
+/// Builds a camera. `settings` are merged already; `folder` is what relative paths are relative to. None: there
+/// are faults, old ones or new ones.
+pub(super) fn build(
+    name: &str,
+    settings: &Settings,
+    file: &Mark,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<CameraConfig> {
+    if !settings.was_given("source") {
+        let hint = "add a line such as `source: rtsp://HOST/PATH`".to_owned();
+        problems.push(file.problem("`source` is missing", hint));
+        return None;
+    }
+    if settings.is_faulty("source") {
+        return None;
+    }
+    let raw: RawCamera = match settings.typed(CAMERA, file) {
+        Ok(raw) => raw,
+        Err(problem) => {
+            problems.push(problem);
+            return None;
+        }
+    };
+    let before = problems.len();
+    let source = resolve(&raw.source, folder);
+    let detect_source = raw.detect_source.as_deref().map(|text| resolve(text, folder));
+    let at = |path: &str| settings.get(path).map_or(file, |setting| &setting.at);
+
+    let password = match (raw.password, &raw.password_file) {
+        (Some(_), Some(_)) => {
+            let hint = "keep one of the two".to_owned();
+            problems.push(at("password_file").problem("both `password` and `password_file` are given", hint));
+            None
+        }
+        (Some(password), None) => Some(password),
+        (None, Some(path)) => match read_password(&folder.join(path)) {
+            Ok(password) => Some(password),
+            Err(what) => {
+                let hint = "it holds the password in its first line".to_owned();
+                problems.push(at("password_file").problem(format!("`password_file` {what}"), hint));
+                None
+            }
+        },
+        (None, None) => None,
+    };
+    if password.is_some() && raw.username.is_none() && !settings.is_faulty("username") {
+        let place = if settings.get("password").is_some() { "password" } else { "password_file" };
+        problems.push(at(place).problem("a password without a `username`", "add `username`".to_owned()));
+    }
+    let username = raw.username.as_deref();
+    if let (Some(user), Some(address)) = (settings.get("username"), settings.get("source"))
+        && username.is_some()
+        && has_user(&source)
+        && user.at.file == address.at.file
+    {
+        let hint = "keep those in `source`, or `username` and `password`".to_owned();
+        problems.push(user.at.problem("`source` holds a user already", hint));
+    }
+    let source = with_credentials(source, username, password.as_deref());
+    let detect_source = detect_source.map(|url| with_credentials(url, username, password.as_deref()));
+    if raw.repeat && source.kind() != SourceKind::File {
+        problems.push(at("loop").problem("only a file can be repeated", "remove `loop`".to_owned()));
+    }
+    if problems.len() > before {
+        return None;
+    }
+    Some(CameraConfig {
+        name: name.to_owned(),
+        source,
+        transport: raw.transport,
+        connect_timeout: raw.connect_timeout.0,
+        read_timeout: raw.read_timeout.0,
+        detect_source,
+        enabled: raw.enabled,
+        repeat: raw.repeat,
+        detect: DetectConfig {
+            enabled: raw.detect.enabled,
+            algorithm: raw.detect.algorithm,
+            effort: raw.detect.effort,
+            warm_up: raw.detect.warm_up.0,
+            minimal_duration: raw.detect.minimal_duration.0,
+            width: raw.detect.width,
+            blur: raw.detect.blur,
+            normalize: raw.detect.normalize,
+            frames: raw.detect.frames,
+            threshold: raw.detect.threshold,
+            dilate: raw.detect.dilate,
+            erode: raw.detect.erode,
+            min_area: raw.detect.min_area.0,
+        },
+        record: RecordConfig {
+            mode: raw.record.mode,
+            pre_alarm: raw.record.pre_alarm.0,
+            container: raw.record.container,
+            audio: raw.record.audio,
+            max_file: raw.record.max_file.0,
+            buffer_bytes: raw.record.buffer.0,
+        },
+        retention: RetentionConfig {
+            max_age: raw.retention.max_age.map(|age| age.0),
+            max_size_bytes: raw.retention.max_size.map(|size| size.0),
+        },
+    })
+}
+
+/// Relative paths of files hang on `folder`; everything else is as written.
+fn resolve(text: &str, folder: &Path) -> SourceUrl {
+    let url = SourceUrl::new(text);
+    match url.kind() {
+        SourceKind::File => SourceUrl::new(folder.join(text).to_string_lossy()),
+        _ => url,
+    }
+}
+
+/// Does a network address hold a user?
+fn has_user(url: &SourceUrl) -> bool {
+    matches!(url.kind(), SourceKind::Rtsp | SourceKind::Http)
+        && url::Url::parse(url.expose()).is_ok_and(|address| !address.username().is_empty())
+}
+
+/// Credentials that an address holds already are left alone: they are nearer than those of `defaults`.
+fn with_credentials(url: SourceUrl, username: Option<&str>, password: Option<&str>) -> SourceUrl {
+    match (username, url.kind()) {
+        (Some(username), SourceKind::Rtsp | SourceKind::Http) if !has_user(&url) => {
+            url.with_credentials(username, password)
+        }
+        _ => url,
+    }
+}
+
+/// The first line of a small regular file. What is wrong with it never quotes it.
+fn read_password(path: &Path) -> Result<String, String> {
+    let size = fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "names a file that does not exist".to_owned(),
+        _ => text::describe(&error).0,
+    })?;
+    if size.is_file() && size.len() > LONGEST_PASSWORD_BYTES {
+        return Err("names a file too large for a password".to_owned());
+    }
+    match text::read(path) {
+        Ok(Some(content)) => match content.lines().next() {
+            Some(line) if !line.is_empty() => Ok(line.to_owned()),
+            _ => Err("names an empty file".to_owned()),
+        },
+        Ok(None) => Err("names a file that does not exist".to_owned()),
+        Err(problem) => Err(problem.what),
+    }
+}

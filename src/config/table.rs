@@ -1,0 +1,398 @@
+//! Every key there is: its type, default and meaning. One table drives the checks, the hints, the reference in
+//! `docs/configuration.md` and the example.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde_yaml::Value;
+
+use super::tree::Scalar;
+use super::units::{AreaText, Bytes, FreeText, Hint, Span, SyncText};
+use crate::domain::source_url::{SourceKind, SourceUrl, redact_urls};
+
+/// One key of the configuration.
+pub(super) struct Key {
+    /// With its section: `record.pre_alarm`.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub preset: Preset,
+    pub meaning: &'static str,
+}
+
+/// What holds where a key is not given.
+#[derive(Clone, Copy)]
+pub(super) enum Preset {
+    /// This value, as it would be written.
+    Is(&'static str),
+    /// This value; `null` or `none` switches it off.
+    OrNone(&'static str),
+    /// Nothing, which can also be written: `null` or `none`.
+    Nothing,
+    /// It has to be given.
+    Required,
+}
+
+/// The type of a value, and which values are possible.
+pub(super) enum Kind {
+    Flag,
+    Choice {
+        now: &'static [&'static str],
+        later: &'static [&'static str],
+    },
+    /// Both ends are allowed.
+    Duration(&'static str, &'static str),
+    Size(&'static str, &'static str),
+    Whole(u32, u32),
+    /// The side of a Gaussian kernel.
+    Kernel(u32),
+    Area,
+    FreeSpace,
+    Sync,
+    Text,
+    Secret,
+    Path,
+    Layout,
+    Listen,
+    LogFilter,
+    Source,
+    /// Known, and not built yet.
+    Later,
+}
+
+use Kind::*;
+use Preset::*;
+
+const fn key(path: &'static str, kind: Kind, preset: Preset, meaning: &'static str) -> Key {
+    Key { path, kind, preset, meaning }
+}
+
+/// `tarsier.yaml` and `tarsier.local.yaml`; `defaults` beside them holds keys of [`CAMERA`].
+pub(super) const GLOBAL: &[Key] = &[
+    key("cameras", Path, Is("config.d"), "folder that is watched for cameras"),
+    key("archive.path", Path, Is("archive"), "root of the recordings"),
+    key(
+        "archive.layout",
+        Layout,
+        Is("{camera}/%Y/%m/%d/video_%Y-%m-%dT%H%M%S"),
+        "names of the recordings: strftime in UTC of the file's first packet; a taken name gets `_2`, the container \
+         gives the extension",
+    ),
+    key(
+        "archive.max_size",
+        Size("1B", "8000TB"),
+        Nothing,
+        "size of the whole archive; the oldest recordings make room",
+    ),
+    key(
+        "archive.min_free",
+        FreeSpace,
+        Is("5%"),
+        "space kept free on the archive's file system; the oldest recordings make room",
+    ),
+    key(
+        "archive.sync",
+        Sync,
+        Is("1s"),
+        "how often what was written is made to survive a power cut: every so often, after every `fragment`, or `never`",
+    ),
+    key("log.path", Path, OrNone("log/tarsier.log"), "the log's file; `none` for no file"),
+    key("log.level", LogFilter, Is("info"), "least level, or a filter as `RUST_LOG` takes it; `RUST_LOG` goes first"),
+    key("log.max_size", Size("1kB", "1TB"), Is("32MiB"), "size at which the log's file rolls over"),
+    key("log.backups", Whole(0, 1000), Is("20"), "rolled files that are kept"),
+    key("log.format", Choice { now: &["text", "json"], later: &[] }, Is("text"), "format of a line"),
+    key("log.console", Flag, Is("true"), "log to the console (stderr) too"),
+    key(
+        "web.listen",
+        Listen,
+        Is("127.0.0.1:8787"),
+        "address of the web page and the API, loopback only; port 0: the system picks one, and the log says which",
+    ),
+    key("web.address_file", Path, Nothing, "file into which the address that was taken is written"),
+];
+
+/// `config.d/NAME.yaml`, and `defaults` of `tarsier.yaml`.
+pub(super) const CAMERA: &[Key] = &[
+    key(
+        "source",
+        Source,
+        Required,
+        "where the video comes from: `rtsp://`, `rtsps://`, `http://`, `https://`, a device (`\"0\"`, `/dev/video0`) or \
+         a file",
+    ),
+    key("username", Text, Nothing, "user at the camera, for `source` and `detect_source`"),
+    key("password", Secret, Nothing, "that user's password; better `${NAME}` than the password itself"),
+    key("password_file", Path, Nothing, "file whose first line is the password"),
+    key(
+        "transport",
+        Choice { now: &["tcp", "udp", "auto"], later: &[] },
+        Is("tcp"),
+        "how RTSP's packets travel; `auto` tries UDP, then TCP",
+    ),
+    key("connect_timeout", Duration("100ms", "5min"), Is("10s"), "longest wait for a connection and its stream"),
+    key("read_timeout", Duration("100ms", "5min"), Is("10s"), "longest silence before the connection counts as lost"),
+    key("detect_source", Source, Nothing, "a smaller stream of the same camera that detection looks at instead"),
+    key("enabled", Flag, Is("true"), "`false`: the camera is left alone"),
+    key("loop", Flag, Is("false"), "a file starts again at its end"),
+    key("detect.enabled", Flag, Is("true"), "look for motion"),
+    key(
+        "detect.algorithm",
+        Choice { now: &["seed"], later: &["adaptive"] },
+        Is("seed"),
+        "`seed`: differences of blurred, normalised pictures",
+    ),
+    key(
+        "detect.effort",
+        Choice { now: &["auto", "full"], later: &["eco"] },
+        Is("auto"),
+        "`full` looks at every picture, `auto` at fewer where the machine can't keep up",
+    ),
+    key("detect.warm_up", Duration("0s", "1h"), Is("5s"), "no detection until the camera has settled after a connect"),
+    key(
+        "detect.minimal_duration",
+        Duration("100ms", "1h"),
+        Is("10s"),
+        "an event ends so long after its last motion; each motion within it prolongs it",
+    ),
+    key("detect.width", Whole(16, 4096), Is("500"), "width in pixels to which pictures are scaled first"),
+    key("detect.blur", Kernel(99), Is("11"), "side in pixels of the Gaussian blur; 0 for none"),
+    key("detect.normalize", Flag, Is("true"), "stretch each picture's grey values to the full range"),
+    key("detect.frames", Whole(2, 3), Is("2"), "pictures that are compared: 2, or 3"),
+    key("detect.threshold", Whole(1, 255), Is("10"), "difference in grey from which a pixel has changed"),
+    key("detect.dilate", Whole(0, 50), Is("8"), "rounds by which changed areas grow"),
+    key("detect.erode", Whole(0, 50), Is("4"), "rounds by which changed areas shrink afterwards"),
+    key(
+        "detect.min_area",
+        Area,
+        Is("1500"),
+        "changed area from which a picture is motion: pixels of the scaled picture, or a share such as `1.2%`",
+    ),
+    key(
+        "record.mode",
+        Choice { now: &["motion", "continuous", "off"], later: &[] },
+        Is("motion"),
+        "record events, everything or nothing",
+    ),
+    key("record.pre_alarm", Duration("0s", "10min"), Is("5s"), "video from before the trigger that is in the file"),
+    key("record.container", Choice { now: &["mp4", "mkv"], later: &["avi"] }, Is("mp4"), "format of the recordings"),
+    key(
+        "record.audio",
+        Choice { now: &["auto", "copy", "off"], later: &[] },
+        Is("auto"),
+        "`auto`: AAC copied, G.711 kept as FLAC, without loss; `copy`: AAC only",
+    ),
+    key("record.max_file", Duration("1s", "1d"), Is("10min"), "longer recordings are cut at a keyframe, without a gap"),
+    key(
+        "record.buffer",
+        Size("1MiB", "4GiB"),
+        Is("32MiB"),
+        "most memory for the camera's last seconds of video; it has to hold `pre_alarm`",
+    ),
+    key("record.encode", Later, Nothing, "encode recordings anew, smaller or with an overlay"),
+    key("retention.max_age", Duration("1min", "36500d"), Nothing, "older recordings of this camera are deleted"),
+    key("retention.max_size", Size("1B", "8000TB"), Nothing, "size of this camera's recordings; the oldest make room"),
+];
+
+/// Why a value is not taken.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// What is wrong, where "must be ..., not ..." doesn't say it.
+    pub reason: Option<String>,
+    pub hint: Hint,
+}
+
+impl Fault {
+    fn because(reason: impl Into<String>, hint: &str) -> Self {
+        Fault { reason: Some(reason.into()), hint: Some(hint.to_owned()) }
+    }
+}
+
+impl From<Hint> for Fault {
+    fn from(hint: Hint) -> Self {
+        Fault { reason: None, hint }
+    }
+}
+
+impl Key {
+    /// The value of a text, as the typed structures take it.
+    pub fn read(&self, text: &str) -> Result<Value, Fault> {
+        if self.is_optional() && text == "none" && !matches!(self.kind, Text | Secret | Source) {
+            return Ok(Value::Null);
+        }
+        self.kind.read(text)
+    }
+
+    /// May nothing be given?
+    pub fn is_optional(&self) -> bool {
+        matches!(self.preset, Nothing | OrNone(_))
+    }
+
+    /// The value as it may be shown to anyone.
+    pub fn show(&self, scalar: &Scalar) -> String {
+        match self.kind {
+            Secret => "***".to_owned(),
+            // Variables stay unexpanded: parts of an address may be secret beyond its password.
+            Source => redact_urls(&scalar.written),
+            _ => redact_urls(&scalar.text),
+        }
+    }
+}
+
+impl Kind {
+    /// `must be ...`, and the type's name in the reference.
+    pub fn expects(&self) -> String {
+        match self {
+            Flag => "`true` or `false`".to_owned(),
+            Choice { now, .. } => {
+                let quoted: Vec<String> = now.iter().map(|name| format!("`{name}`")).collect();
+                match quoted.split_last() {
+                    Some((last, [])) => last.clone(),
+                    Some((last, others)) => format!("{} or {last}", others.join(", ")),
+                    None => String::new(),
+                }
+            }
+            Duration(least, most) => format!("a duration from {least} to {most}"),
+            Size("1B", _) => "a size of more than 0".to_owned(),
+            Size(least, most) => format!("a size from {least} to {most}"),
+            Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Kernel(most) => format!("0 or an odd number up to {most}"),
+            Area => "a number of pixels from 1, or a percentage".to_owned(),
+            FreeSpace => "a size or a percentage".to_owned(),
+            Sync => "a duration from 100ms to 1h, `fragment` or `never`".to_owned(),
+            Text | Secret => "a text".to_owned(),
+            Path => "a path".to_owned(),
+            Layout => "a layout of file names".to_owned(),
+            Listen => "an address with its port, such as `127.0.0.1:8787`".to_owned(),
+            LogFilter => "`error`, `warn`, `info`, `debug`, `trace`, `off` or a filter".to_owned(),
+            Source => "an address, a device or a file".to_owned(),
+            Later => "left out: not available yet".to_owned(),
+        }
+    }
+
+    fn read(&self, text: &str) -> Result<Value, Fault> {
+        let string = || Value::String(text.to_owned());
+        match self {
+            Flag => match text {
+                "true" | "True" | "TRUE" => Ok(Value::Bool(true)),
+                "false" | "False" | "FALSE" => Ok(Value::Bool(false)),
+                "yes" | "on" => Err(Some("write `true`".to_owned()).into()),
+                "no" | "off" => Err(Some("write `false`".to_owned()).into()),
+                _ => Err(None.into()),
+            },
+            Choice { now, .. } if now.contains(&text) => Ok(string()),
+            Choice { now, later } if later.contains(&text) => {
+                Err(Fault::because(format!("`{text}` is not available yet"), &format!("use {}", now.join(" or "))))
+            }
+            Choice { now, .. } => {
+                let near = nearest(text, now.iter().copied());
+                Err(near.map(|near| format!("did you mean `{near}`?")).into())
+            }
+            Duration(least, most) => within(text.parse::<Span>()?, least, most).map(|()| string()),
+            Size(least, most) => within(text.parse::<Bytes>()?, least, most).map(|()| string()),
+            Whole(least, most) => match text.parse() {
+                Ok(number) if (*least..=*most).contains(&number) => Ok(Value::from(number)),
+                _ => Err(None.into()),
+            },
+            Kernel(most) => match text.parse::<u32>() {
+                Ok(number) if number <= *most && (number == 0 || number % 2 == 1) => Ok(Value::from(number)),
+                _ => Err(None.into()),
+            },
+            Area => Ok(text.parse::<AreaText>().map(|_| string())?),
+            FreeSpace => Ok(text.parse::<FreeText>().map(|_| string())?),
+            Sync => Ok(text.parse::<SyncText>().map(|_| string())?),
+            Text | Secret => Ok(string()),
+            Path if text.trim().is_empty() || text.contains('\0') => Err(None.into()),
+            Path => Ok(string()),
+            Layout => match crate::domain::layout::Layout::parse(text) {
+                Ok(_) => Ok(string()),
+                Err(reason) => Err(Fault { reason: Some(reason), hint: None }),
+            },
+            Listen => listen(text).map(|address| Value::String(address.to_string())),
+            LogFilter => log_filter(text).map(|()| string()),
+            Source => source(text).map(|()| string()),
+            Later => Err(Fault::because("not available yet", "remove it")),
+        }
+    }
+}
+
+fn within<T: PartialOrd + std::str::FromStr>(value: T, least: &str, most: &str) -> Result<(), Fault> {
+    let bound = |text: &str| text.parse::<T>().ok();
+    let above = bound(least).is_none_or(|least| value >= least);
+    let below = bound(most).is_none_or(|most| value <= most);
+    if above && below { Ok(()) } else { Err(None.into()) }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, Fault> {
+    let address = match text.strip_prefix("localhost:").map(str::parse::<u16>) {
+        Some(Ok(port)) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        _ => text.parse::<SocketAddr>().map_err(|_| Fault::from(None))?,
+    };
+    if !address.ip().is_loopback() {
+        return Err(Fault::because(
+            format!(
+                "`{text}` is not on the loopback, and there are no users yet: whoever reaches it would see all cameras"
+            ),
+            "use 127.0.0.1, and a tunnel or a proxy that asks for a password",
+        ));
+    }
+    Ok(address)
+}
+
+fn log_filter(text: &str) -> Result<(), Fault> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    // A filter takes any single word as the name of a module; here it would be a level with a typing error.
+    let wrong = text.split(',').map(str::trim).find(|part| !part.contains('=') && !LEVELS.contains(part));
+    if let Some(wrong) = wrong {
+        return Err(nearest(wrong, LEVELS.into_iter()).map(|near| format!("did you mean `{near}`?")).into());
+    }
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(|_| ())
+        .map_err(|_| Fault::from(Some("a filter looks like `info,tarsier::media=debug`".to_owned())))
+}
+
+/// Nothing of the text is quoted: it may hold a password.
+fn source(text: &str) -> Result<(), Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::because("is empty", "give an address, a device or a file"));
+    }
+    if text.trim() != text || text.contains(|c: char| c.is_control()) {
+        return Err(Fault::because("has white space around it or a line break in it", "remove it"));
+    }
+    match SourceUrl::new(text).kind() {
+        SourceKind::Rtsp | SourceKind::Http => match url::Url::parse(text) {
+            Ok(address) if address.host_str().is_some_and(|host| !host.is_empty()) => Ok(()),
+            Ok(_) => Err(Fault::because("the address has no host", "write `rtsp://HOST:PORT/PATH`")),
+            Err(error) => Err(Fault::because(
+                format!("not a possible address: {error}"),
+                "a user and password with special characters belong into `username` and `password`",
+            )),
+        },
+        SourceKind::File => match text.split_once("://") {
+            Some(("file", _)) => Err(Fault::because("a file is given by its path alone", "remove `file://`")),
+            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => Err(Fault::because(
+                format!("`{scheme}://` is no kind of source"),
+                "there are rtsp, rtsps, http and https, devices and files",
+            )),
+            _ => Ok(()),
+        },
+        SourceKind::Device => Ok(()),
+    }
+}
+
+/// The known word that is probably meant.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(word.chars().count()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The rows of the reference: one a key, as `docs/configuration.md` has them.
+pub(super) fn reference_row(key: &Key) -> String {
+    let preset = match key.preset {
+        Is(text) | OrNone(text) => format!("`{text}`"),
+        Nothing => "none".to_owned(),
+        Required => "has to be given".to_owned(),
+    };
+    format!("| `{}` | {} | {} | {} |", key.path, key.kind.expects(), preset, key.meaning)
+}
