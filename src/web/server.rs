@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stop waits for answers under way, in seconds, before it cuts them off.
 const STOP_GRACE_S: u64 = 1;
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
-const EVENT_STREAMS: usize = 64;
+pub(super) const EVENT_STREAMS: usize = 64;
 const SNAPSHOTS_AT_A_TIME: usize = 2;
 
 /// Why the server did not start.
