@@ -51,9 +51,9 @@ impl Default for Registry {
     fn default() -> Self {
         Registry {
             cameras: RwLock::default(),
+            abandoned_threads: AtomicU64::new(0),
             events: broadcast::channel(1024).0,
             alarms: RwLock::default(),
-            abandoned_threads: AtomicU64::new(0),
         }
     }
 }

@@ -171,7 +171,7 @@ impl Supervisor {
             let scanned = tokio::task::spawn_blocking(move || config::scan_cameras(&read)).await;
             let scan = scanned.unwrap_or_else(|error| {
                 tracing::error!(%error, "reading the cameras' folder crashed");
-                Scan::default()
+                Scan { cameras: BTreeMap::new(), problems: Vec::new(), listed: false }
             });
             address.do_send(Scanned { scan, loaded });
         });
@@ -180,7 +180,6 @@ impl Supervisor {
     /// Acts on what a scan found.
     fn apply(&mut self, scan: Scan, context: &mut Context<Self>) {
         self.report_others(&scan.problems);
-        let unreadable = scan.folder_unreadable;
         let mut doubts = false;
         let names: BTreeSet<String> = self.cameras.keys().chain(scan.cameras.keys()).cloned().collect();
         let mut found = scan.cameras;
@@ -192,7 +191,7 @@ impl Supervisor {
                     doubts |= self.doubted(&name, Doubt::Broken(text), context);
                 }
                 // A folder that can't be read says nothing about its files.
-                None if unreadable => {}
+                None if !scan.listed => {}
                 None => doubts |= self.doubted(&name, Doubt::Gone, context),
             }
         }
@@ -234,7 +233,7 @@ impl Supervisor {
         let is_first = camera.config.is_none();
         let config = Arc::new(config);
         camera.config = Some(Arc::clone(&config));
-        entry.set_expects_recording(config.enabled && config.record.mode != RecordMode::Off);
+        entry.update(|status| status.expects_recording = config.enabled && config.record.mode != RecordMode::Off);
         if !is_first || had_error {
             tracing::info!(camera = name, "new configuration");
         }

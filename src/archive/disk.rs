@@ -2,11 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use crate::domain::config::SyncCadence;
+use std::path::Path;
 
 /// How much room a file system has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,108 +27,14 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// What an ordinary user may still write to the file system of `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    space(path).map(|space| space.free_bytes)
+}
+
 /// Makes all that was written to the file system of `path` survive a power cut. Blocks until it is on the disk.
-pub fn sync(path: &Path) -> io::Result<()> {
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(path)?)?)
-}
-
-/// Syncs the archive's file system by `archive.sync`, on a thread of its own: once for all cameras, and only
-/// where something was written. Dropping it stops it.
-pub struct Syncer {
-    shared: Arc<Shared>,
-    cadence: SyncCadence,
-    root: PathBuf,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    dirty: bool,
-    stop: bool,
-    trouble: Option<String>,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Syncs now and keeps what came of it.
-    fn sync(&self, root: &Path) {
-        let failed = sync(root).err().map(|error| format!("cannot sync the disk of {}: {error}", root.display()));
-        let mut state = self.lock();
-        if failed.is_some() && failed != state.trouble {
-            tracing::warn!("{}", failed.as_deref().unwrap_or_default());
-        }
-        if failed.is_some() {
-            state.dirty = true;
-        }
-        state.trouble = failed;
-    }
-}
-
-impl Syncer {
-    pub fn start(root: &Path, cadence: SyncCadence) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
-        if let SyncCadence::Every(every) = cadence {
-            let (shared, root) = (Arc::clone(&shared), root.to_owned());
-            std::thread::Builder::new().name("archive-sync".into()).spawn(move || run(&shared, &root, every))?;
-        }
-        Ok(Syncer { shared, cadence, root: root.to_owned() })
-    }
-
-    /// A fragment was written. With `archive.sync: fragment` it is made safe before this returns.
-    pub fn wrote(&self) {
-        match self.cadence {
-            SyncCadence::Every(_) => {
-                let mut state = self.shared.lock();
-                if !state.dirty {
-                    state.dirty = true;
-                    self.shared.changed.notify_one();
-                }
-            }
-            SyncCadence::EveryFragment => self.shared.sync(&self.root),
-            SyncCadence::Never => {}
-        }
-    }
-
-    /// What went wrong at the last sync, if it did.
-    pub fn trouble(&self) -> Option<String> {
-        self.shared.lock().trouble.clone()
-    }
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_one();
-    }
-}
-
-fn run(shared: &Shared, root: &Path, every: Duration) {
-    loop {
-        let mut state = shared.lock();
-        while !state.dirty && !state.stop {
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        // What is written while waiting goes with this sync.
-        let (mut state, _) = shared
-            .changed
-            .wait_timeout_while(state, every, |state| !state.stop)
-            .unwrap_or_else(PoisonError::into_inner);
-        let (dirty, stop) = (std::mem::take(&mut state.dirty), state.stop);
-        drop(state);
-        if dirty {
-            shared.sync(root);
-        }
-        if stop {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -157,32 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_synced_and_trouble_is_told() {
+    fn a_sync_of_what_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let gone = folder.path().join("gone");
-        let syncer = Syncer::start(&gone, SyncCadence::EveryFragment).unwrap();
-        syncer.wrote();
-        assert!(syncer.trouble().unwrap().contains("gone"));
-        std::fs::create_dir(&gone).unwrap();
-        syncer.wrote();
-        assert_eq!(syncer.trouble(), None);
-    }
-
-    #[test]
-    fn a_cadence_syncs_by_itself_and_again_after_a_failure() {
-        let folder = tempfile::tempdir().unwrap();
-        let gone = folder.path().join("gone");
-        let syncer = Syncer::start(&gone, SyncCadence::Every(Duration::from_millis(1))).unwrap();
-        syncer.wrote();
-        let deadline = crate::clock::monotonic() + Duration::from_secs(10);
-        while syncer.trouble().is_none() {
-            assert!(crate::clock::monotonic() < deadline, "never synced");
-            std::thread::yield_now();
-        }
-        std::fs::create_dir(&gone).unwrap();
-        while syncer.trouble().is_some() {
-            assert!(crate::clock::monotonic() < deadline, "never tried again");
-            std::thread::yield_now();
-        }
+        sync_file_system(folder.path()).unwrap();
+        assert!(sync_file_system(&folder.path().join("gone")).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod queue;
 mod reader;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -77,6 +78,8 @@ struct State {
     /// Changes ever queued, and how many of them are written.
     queued: u64,
     written: u64,
+    /// Recordings that are open in this process.
+    live: BTreeMap<i64, Recording>,
     failing: Option<String>,
     rebuilding: Option<String>,
     closing: bool,
@@ -142,32 +145,41 @@ impl Index {
 
     /// Inserts the recording, or replaces the row of its id. Queued.
     pub fn put(&self, recording: Recording) {
-        self.change(|queue| queue.put(recording, false));
+        self.change(|state| {
+            match recording.end {
+                None => state.live.insert(recording.id, recording.clone()),
+                Some(_) => state.live.remove(&recording.id),
+            };
+            state.queue.put(recording, false);
+        });
     }
 
     /// Like [`Index::put`] for a file that was found: it is listed where its start belongs. Queued.
     pub fn put_found(&self, recording: Recording) {
-        self.change(|queue| queue.put(recording, true));
+        self.change(|state| state.queue.put(recording, true));
     }
 
     /// Removes a recording's row. Queued.
     pub fn remove(&self, id: i64) {
-        self.change(|queue| queue.remove(id));
+        self.change(|state| {
+            state.live.remove(&id);
+            state.queue.remove(id);
+        });
     }
 
     /// Writes a gap down. One with the same camera, start and cause is the same gap, which now ends at `end`. Queued.
     pub fn add_gap(&self, gap: Gap) {
-        self.change(|queue| queue.add_gap(gap));
+        self.change(|state| state.queue.add_gap(gap));
     }
 
     /// Forgets the gaps of a camera that ended before. Queued.
     pub fn forget_gaps(&self, camera: &str, before: DateTime<Utc>) {
-        self.change(|queue| queue.forget_gaps(camera, before));
+        self.change(|state| state.queue.forget_gaps(camera, before));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Queue)) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.shared().lock();
-        change(&mut state.queue);
+        change(&mut state);
         state.queued += 1;
         drop(state);
         self.shared().changed.notify_all();
@@ -213,6 +225,16 @@ impl Index {
         self.handle.closed_before
     }
 
+    /// Is this recording open in this process?
+    pub fn is_live(&self, id: i64) -> bool {
+        self.shared().lock().live.contains_key(&id)
+    }
+
+    /// Is this file being recorded by this process?
+    pub fn is_live_path(&self, path: &str) -> bool {
+        self.shared().lock().live.values().any(|recording| recording.path == path)
+    }
+
     /// The recording of this id, also where its row still waits to be written.
     pub fn recording(&self, id: i64) -> Result<Option<Recording>, IndexError> {
         match self.shared().lock().queue.get(id) {
@@ -249,8 +271,15 @@ impl Shared {
         self.next_id.fetch_max(found.next_id, Ordering::SeqCst);
     }
 
-    /// The database is another one now.
+    /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
+        let mut state = self.lock();
+        let live: Vec<Recording> = state.live.values().cloned().collect();
+        for recording in live.into_iter().filter(|recording| state.queue.get(recording.id).is_none()) {
+            state.queue.put(recording, false);
+        }
+        state.queued += 1;
+        drop(state);
         self.next_id.fetch_max(clock::utc_now().timestamp(), Ordering::SeqCst);
         self.reader.renew();
     }

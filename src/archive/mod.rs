@@ -12,6 +12,7 @@ pub mod disk;
 pub mod file;
 pub mod index;
 pub mod mp4;
+pub mod paths;
 pub mod recorder;
 pub mod recovery;
 pub mod retention;

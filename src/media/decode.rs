@@ -9,6 +9,7 @@ use ffmpeg_next as ffmpeg;
 use ffmpeg_next::format::Pixel;
 use thiserror::Error;
 
+use super::nal;
 use super::packet::Packet;
 use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, ticks_to_us};
 
@@ -239,7 +240,7 @@ pub(super) fn open_decoder(video: &VideoTrack, length_prefixed: bool) -> Result<
     // libav tells lengths from start codes by what the parameter sets look like.
     let parameter_sets = match length_prefixed {
         true => video.config_record.clone(),
-        false => start_coded(video).unwrap_or_default(),
+        false => start_coded(video),
     };
     unsafe_av::set_extradata(&mut context, &parameter_sets)?;
     let mut decoder = context.decoder();
@@ -254,40 +255,11 @@ pub(super) fn carry(carrier: &mut ffmpeg::Packet, packet: &Packet) {
     carrier.set_dts(Some(packet.dts));
 }
 
-/// The parameter sets of `avcC` or `hvcC` as NAL units with start codes; None where the record is cut short.
-fn start_coded(video: &VideoTrack) -> Option<Vec<u8>> {
-    let record = video.config_record.as_slice();
-    let mut sets = Vec::new();
-    let mut rest;
-    match video.codec {
-        VideoCodec::H264 => {
-            let (&sps, after) = record.get(5..)?.split_first()?;
-            rest = take_sets(after, usize::from(sps & 0x1f), &mut sets)?;
-            let (&pps, after) = rest.split_first()?;
-            take_sets(after, usize::from(pps), &mut sets)?;
-        }
-        VideoCodec::H265 => {
-            let (&arrays, after) = record.get(22..)?.split_first()?;
-            rest = after;
-            for _ in 0..arrays {
-                let count = u16::from_be_bytes([*rest.get(1)?, *rest.get(2)?]);
-                rest = take_sets(rest.get(3..)?, usize::from(count), &mut sets)?;
-            }
-        }
-        VideoCodec::Mjpeg => {}
-    }
-    Some(sets)
-}
-
-/// Moves `count` units with two-byte lengths from `bytes` to `sets`, with start codes; returns what follows.
-fn take_sets<'a>(mut bytes: &'a [u8], count: usize, sets: &mut Vec<u8>) -> Option<&'a [u8]> {
-    for _ in 0..count {
-        let length = usize::from(u16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]));
-        sets.extend_from_slice(&[0, 0, 0, 1]);
-        sets.extend_from_slice(bytes.get(2..2 + length)?);
-        bytes = bytes.get(2 + length..)?;
-    }
-    Some(bytes)
+/// The parameter sets of `avcC` or `hvcC` as NAL units with start codes; empty where there are none: they come in
+/// band then.
+fn start_coded(video: &VideoTrack) -> Vec<u8> {
+    let units = nal::record_units(video.codec, &video.config_record).unwrap_or_default();
+    units.into_iter().flat_map(|unit| [&[0, 0, 0, 1], unit].concat()).collect()
 }
 
 /// How the luma plane of a pixel format is stored.
@@ -545,26 +517,5 @@ mod tests {
             );
         }
         assert_eq!(decoder.counts().errors, 15);
-    }
-
-    #[test]
-    fn parameter_sets_get_start_codes() {
-        let record = [1, 100, 0, 31, 0xff, 0xe1, 0, 3, 0x67, 1, 2, 1, 0, 2, 0x68, 3];
-        let video = |codec, record: &[u8]| VideoTrack {
-            codec,
-            width: 0,
-            height: 0,
-            timescale: 90_000,
-            config_record: record.to_vec(),
-        };
-        let expected = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3];
-        assert_eq!(start_coded(&video(VideoCodec::H264, &record)).as_deref(), Some(&expected[..]));
-        let mut record = vec![0; 22];
-        record.extend_from_slice(&[2, 0xa0, 0, 1, 0, 2, 0x40, 1, 0xa1, 0, 1, 0, 1, 0x42]);
-        let expected = [0, 0, 0, 1, 0x40, 1, 0, 0, 0, 1, 0x42];
-        assert_eq!(start_coded(&video(VideoCodec::H265, &record)).as_deref(), Some(&expected[..]));
-        for cut in 0..record.len() {
-            assert_eq!(start_coded(&video(VideoCodec::H265, &record[..cut])), None);
-        }
     }
 }

@@ -8,6 +8,10 @@ pub mod nal;
 pub mod packet;
 pub mod ring;
 pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use decode::{DecodeError, LumaDecoder, LumaView};
+pub use detect::{DetectError, Detector, Score};
 pub use packet::Packet;
 pub use ring::PacketRing;

@@ -86,12 +86,11 @@ fn process(out: &mut String, state: &AppState) {
         head(out, name, kind, help);
         let _ = writeln!(out, "{name} {value}");
     };
-    let abandoned = state.registry.abandoned_threads.load(Ordering::Relaxed);
     single(
         "tarsier_abandoned_threads",
         "gauge",
-        "Threads past their deadline that were left behind and have not ended.",
-        abandoned as f64,
+        "Threads that did not keep their deadline and were left behind.",
+        state.registry.abandoned_threads() as f64,
     );
     single("tarsier_alarms", "gauge", "Alarms that are up.", state.registry.alarms().len() as f64);
     let uptime = clock::monotonic().duration_since(state.started);

@@ -178,8 +178,10 @@ impl IndexReader {
     /// The last recording of each camera.
     pub fn latest(&self) -> Result<Vec<Recording>, IndexError> {
         self.many(
-            "WHERE seq = (SELECT max(seq) FROM recordings AS other WHERE other.camera = recordings.camera)
-             AND camera IN (SELECT DISTINCT camera FROM recordings) GROUP BY camera",
+            "WHERE id IN (
+                SELECT (SELECT id FROM recordings WHERE camera = each.camera ORDER BY seq DESC, id DESC LIMIT 1)
+                FROM (SELECT DISTINCT camera FROM recordings) AS each)
+             ORDER BY camera",
             vec![],
         )
     }

@@ -1,6 +1,7 @@
 //! The one thread that writes the index. It takes all that waits in one transaction; where the disk fails the
 //! changes go back into the queue and it tries again; a broken database makes way for a new one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -25,7 +26,12 @@ impl Writer {
     pub fn run(mut self, shared: &Shared) {
         loop {
             let (queue, closing, up_to) = self.wait(shared);
-            match self.write(shared, &queue) {
+            // A panic here must not end the only thread that writes: it counts as a failed try.
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &queue))).unwrap_or_else(|_| {
+                self.db = None;
+                Err("a fault of tarsier's own, see the log".to_owned())
+            });
+            match written {
                 Ok(()) => {
                     let mut state = shared.lock();
                     state.written = up_to;

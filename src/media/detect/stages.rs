@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use area_scale::AreaScaler;
 use opencv::boxed_ref::BoxedRef;
 use opencv::core::{
     BORDER_CONSTANT, BORDER_DEFAULT, CV_8UC1, Mat, NORM_MINMAX, Point, Scalar, Size, absdiff, bitwise_and,
@@ -53,6 +54,8 @@ pub(super) struct Stages {
     /// Size of the pictures that come in and of the scaled ones.
     source: Size,
     size: Size,
+    /// None: the size stays, grows or shrinks to almost nothing, which OpenCV does.
+    scaler: Option<AreaScaler>,
     scaled: Mat,
     blurred: Mat,
     /// Prepared pictures, the newest first: as many as are compared, used in turn.
@@ -75,6 +78,7 @@ impl Stages {
             kernel: get_structuring_element(MORPH_RECT, Size::new(3, 3), CENTER)?,
             source: Size::default(),
             size: Size::default(),
+            scaler: None,
             scaled: Mat::default(),
             blurred: Mat::default(),
             prepared: (0..config.frames.max(2)).map(|_| Mat::default()).collect(),
@@ -99,22 +103,37 @@ impl Stages {
 
     /// Takes the next picture and returns how many pixels changed.
     pub fn look(&mut self, view: &LumaView) -> Result<u32, DetectError> {
-        let plane = borrow(view)?;
-        let source = plane.size()?;
-        if source != self.source {
-            self.filled = 0;
-            self.source = source;
-            self.size = scaled_size(source, self.config.width);
-        }
-        self.prepare(&plane)?;
+        self.scale(view)?;
+        self.prepare()?;
         if self.filled < self.prepared.len() {
             return Ok(0);
         }
         self.compare()
     }
 
-    fn prepare(&mut self, plane: &BoxedRef<'_, Mat>) -> Result<(), DetectError> {
-        resize(plane, &mut self.scaled, self.size, 0.0, 0.0, INTER_AREA)?;
+    fn scale(&mut self, view: &LumaView) -> Result<(), DetectError> {
+        let plane = borrow(view)?;
+        let source = plane.size()?;
+        if source != self.source {
+            self.filled = 0;
+            self.source = source;
+            self.size = scaled_size(source, self.config.width);
+            let size = |size: Size| (size.width as usize, size.height as usize);
+            self.scaler = AreaScaler::new(size(source), size(self.size));
+        }
+        if let Some(scaler) = &mut self.scaler {
+            if self.scaled.size()? != self.size {
+                self.scaled = Mat::new_size_with_default(self.size, CV_8UC1, Scalar::default())?;
+            }
+            if scaler.scale(view.data, view.stride, self.scaled.data_bytes_mut()?) {
+                return Ok(());
+            }
+        }
+        resize(&plane, &mut self.scaled, self.size, 0.0, 0.0, INTER_AREA)?;
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> Result<(), DetectError> {
         let blurred = match self.config.blur {
             0 | 1 => &self.scaled,
             side => {
@@ -195,4 +214,83 @@ fn borrow<'a>(view: &LumaView<'a>) -> Result<BoxedRef<'a, Mat>, DetectError> {
 
 fn shape_error(view: &LumaView) -> DetectError {
     DetectError::Shape { width: view.width, height: view.height, stride: view.stride, bytes: view.data.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plane of noise with flat parts and hard edges, in rows `stride` apart.
+    fn plane(width: usize, height: usize, stride: usize) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut bytes = vec![0; stride * height];
+        for (n, byte) in bytes.iter_mut().enumerate() {
+            let (x, y) = (n % stride, n / stride);
+            *byte = match (x * 4 / width, y * 3 / height) {
+                (0, _) => random.u8(..),
+                (1, 0) => 255,
+                (1, _) => 0,
+                (_, 1) => 254 * ((x ^ y) & 1) as u8,
+                _ => (x * 255 / width) as u8,
+            };
+        }
+        bytes
+    }
+
+    #[test]
+    fn scaling_is_that_of_opencv_to_one_level() {
+        for (width, height, target) in [
+            (1920, 1080, 500),
+            (1280, 720, 500),
+            (640, 360, 500),
+            (704, 576, 500),
+            (2560, 1440, 500),
+            (3840, 2160, 500),
+            (1500, 900, 500),
+            (2000, 1000, 500),
+            (501, 333, 500),
+            (1920, 1080, 64),
+            (1920, 1080, 1919),
+            (900, 9, 500),
+            (97, 3, 33),
+        ] {
+            let stride = width + 24;
+            let data = plane(width, height, stride);
+            let (source, size) =
+                (Size::new(width as i32, height as i32), scaled_size(Size::new(width as i32, height as i32), target));
+            let view = LumaView {
+                width: width as u32,
+                height: height as u32,
+                stride,
+                data: &data,
+                pts_us: 0,
+                session: 0,
+                full_range: false,
+            };
+            let mut expected = Mat::default();
+            resize(&borrow(&view).unwrap(), &mut expected, size, 0.0, 0.0, INTER_AREA).unwrap();
+            let mut scaled = vec![0; (size.width * size.height) as usize];
+            let mut scaler = AreaScaler::new(
+                (source.width as usize, source.height as usize),
+                (size.width as usize, size.height as usize),
+            )
+            .expect("it is scaling down");
+            assert!(scaler.scale(&data, stride, &mut scaled));
+            let expected = expected.data_bytes().unwrap();
+            let off = expected.iter().zip(&scaled).filter(|(a, b)| a != b).count();
+            let most = expected.iter().zip(&scaled).map(|(a, b)| a.abs_diff(*b)).max();
+            println!(
+                "{width}x{height} to {}x{}: {off} of {} pixels differ, by {most:?}",
+                size.width,
+                size.height,
+                scaled.len()
+            );
+            assert!(most <= Some(1), "{width}x{height} to {size:?}: off by {most:?}");
+            assert!(
+                off * 1000 <= scaled.len(),
+                "{width}x{height} to {size:?}: {off} of {} pixels differ",
+                scaled.len()
+            );
+        }
+    }
 }
