@@ -274,9 +274,11 @@ impl Shared {
     /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
         let mut state = self.lock();
-        let live: Vec<Recording> = state.live.values().cloned().collect();
-        for recording in live.into_iter().filter(|recording| state.queue.get(recording.id).is_none()) {
-            state.queue.put(recording, false);
+        let State { queue, live, .. } = &mut *state;
+        for recording in live.values() {
+            if queue.get(recording.id).is_none() {
+                queue.put(recording.clone(), false);
+            }
         }
         state.queued += 1;
         drop(state);
@@ -312,4 +314,4 @@ fn has_folders(archive_root: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::archive) mod tests;

@@ -49,7 +49,9 @@ pub struct Archive {
     root: PathBuf,
     layout: Layout,
     index: Index,
-    syncer: disk::Syncer,
+    sync: SyncCadence,
+    /// Written to since the last sync.
+    dirty: AtomicBool,
     turns: mpsc::Sender<Turn>,
     open: Mutex<BTreeSet<i64>>,
     /// The disk is full: retention should look now.
@@ -71,7 +73,8 @@ impl Archive {
             root: root.to_owned(),
             layout,
             index,
-            syncer: disk::Syncer::start(root, sync)?,
+            sync,
+            dirty: AtomicBool::new(false),
             turns,
             open: Mutex::default(),
             needs_room: (Mutex::new(false), Condvar::new()),
@@ -86,6 +89,10 @@ impl Archive {
                 }
             }
         })?;
+        if let SyncCadence::Every(cadence) = sync {
+            let syncing = Arc::clone(&archive);
+            thread::Builder::new().name("archive-sync".into()).spawn(move || syncing.sync_loop(cadence))?;
+        }
         Ok(archive)
     }
 
@@ -151,7 +158,27 @@ impl Archive {
     }
 
     fn wrote(&self) {
-        self.syncer.wrote();
+        self.dirty.store(true, Ordering::Release);
+        if self.sync == SyncCadence::EveryFragment {
+            self.sync_now();
+        }
+    }
+
+    /// Makes all that was written survive a power cut: once for all cameras, and only where something was written.
+    fn sync_now(&self) {
+        if self.dirty.swap(false, Ordering::AcqRel)
+            && let Err(error) = disk::sync_file_system(&self.root)
+        {
+            self.dirty.store(true, Ordering::Release);
+            tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
+        }
+    }
+
+    fn sync_loop(&self, cadence: Duration) {
+        while !self.is_stopped() {
+            thread::sleep(cadence);
+            self.sync_now();
+        }
     }
 
     /// What a failed write means, for a person; asks for room where the disk is full.
@@ -192,6 +219,9 @@ impl Archive {
         let _ = self.turns.send(Turn::Stop);
         self.ask_for_room();
         self.index.flush();
+        if self.sync != SyncCadence::Never {
+            self.sync_now();
+        }
     }
 }
 

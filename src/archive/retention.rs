@@ -117,8 +117,7 @@ impl Run<'_> {
             let is_last = rows.len() < CHUNK as usize;
             after = rows.last().map(|(position, _)| *position);
             rows.retain(|(_, row)| !self.gone.contains(&row.id));
-            let candidates: Vec<Candidate> =
-                rows.iter().filter_map(|(_, row)| self.candidate(row)).collect();
+            let candidates: Vec<Candidate> = rows.iter().filter_map(|(_, row)| self.candidate(row)).collect();
             let doomed: BTreeMap<i64, Why> = plan(&candidates, older_than, release_bytes)
                 .into_iter()
                 .map(|(candidate, why)| (candidate.id, why))
