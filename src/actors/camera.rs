@@ -446,6 +446,7 @@ impl CameraActor {
     /// The state as the outside sees it.
     fn publish(&mut self) {
         let disk = self.recorder.0.trouble();
+        let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
         let (state, trouble) = match &self.main.phase {
             Phase::Ended => (CameraState::Stopped, None),
@@ -474,6 +475,7 @@ impl CameraActor {
         let counters = &self.entry.counters;
         let mut news = None;
         self.entry.update(|status| {
+            status.recording_blocked = blocked;
             if status.state != state {
                 status.since = clock::utc_now();
                 news = Some(Event::CameraState { camera: status.name.clone(), state, error: error.clone() });
@@ -540,7 +542,9 @@ impl Handler<FeedReport> for CameraActor {
                     }
                 }
             }
-            actor.publish();
+            if actor.stopping.is_none() {
+                actor.publish();
+            }
         });
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
+use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message};
 
 use super::camera::{CameraActor, Parent, Shared};
 use super::guard::caught;
+use super::janitor::Retention;
 use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
 use super::watch;
@@ -74,6 +75,8 @@ pub trait Host: Send {
     /// `tarsier.yaml` was read again.
     fn reloaded(&self, global: &GlobalConfig);
     fn stopping(&self);
+    /// All cameras have ended, or are left behind.
+    fn stopped(&self);
 }
 
 /// The Supervisor.
@@ -81,6 +84,7 @@ pub struct Supervisor {
     config_path: PathBuf,
     loaded: Arc<Loaded>,
     shared: Arc<Shared>,
+    retention: Arc<Retention>,
     host: Box<dyn Host>,
     arbiters: Vec<Arbiter>,
     cameras: BTreeMap<String, Camera>,
@@ -134,6 +138,7 @@ impl Supervisor {
         config_path: PathBuf,
         loaded: Loaded,
         shared: Arc<Shared>,
+        retention: Arc<Retention>,
         host: Box<dyn Host>,
         arbiters: Vec<Arbiter>,
     ) -> Addr<Self> {
@@ -141,6 +146,7 @@ impl Supervisor {
             config_path,
             loaded: Arc::new(loaded),
             shared,
+            retention,
             host,
             arbiters,
             cameras: BTreeMap::new(),
@@ -230,6 +236,7 @@ impl Supervisor {
             }
             return;
         }
+        self.retention.set_camera(name, config.retention.clone());
         let is_first = camera.config.is_none();
         let config = Arc::new(config);
         camera.config = Some(Arc::clone(&config));
@@ -396,7 +403,7 @@ impl Supervisor {
                     tracing::error!("not everything could be finished in time; the next start repairs it");
                 }
                 context.stop();
-                System::current().stop();
+                self.host.stopped();
             }
             return;
         }
@@ -453,6 +460,7 @@ impl Supervisor {
                         tracing::warn!(key, "was changed; that needs a restart of the process");
                     }
                 }
+                self.retention.set_archive(&loaded.global.archive);
                 self.loaded = Arc::new(loaded);
                 self.host.reloaded(&self.loaded.global);
                 self.look(context);

@@ -91,8 +91,15 @@ impl Archive {
             }
         })?;
         if let SyncCadence::Every(cadence) = sync {
-            let syncing = Arc::clone(&archive);
-            thread::Builder::new().name("archive-sync".into()).spawn(move || syncing.sync_loop(cadence))?;
+            let syncing = Arc::downgrade(&archive);
+            thread::Builder::new().name("archive-sync".into()).spawn(move || {
+                // Holds the archive only while it syncs: the index is closed when its last user goes.
+                while let Some(archive) = syncing.upgrade().filter(|archive| !archive.is_stopped()) {
+                    archive.sync_now();
+                    drop(archive);
+                    thread::sleep(cadence);
+                }
+            })?;
         }
         Ok(archive)
     }
@@ -172,13 +179,6 @@ impl Archive {
         {
             self.dirty.store(true, Ordering::Release);
             tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
-        }
-    }
-
-    fn sync_loop(&self, cadence: Duration) {
-        while !self.is_stopped() {
-            thread::sleep(cadence);
-            self.sync_now();
         }
     }
 

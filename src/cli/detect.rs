@@ -99,6 +99,7 @@ fn look(camera: &CameraConfig, cancel: &Cancel, printer: &mut Printer<impl Write
         transport: camera.transport,
         connect_timeout: camera.connect_timeout,
         read_timeout: camera.read_timeout,
+        keyframe_timeout: source::KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
         audio: AudioMode::Off,
