@@ -11,6 +11,7 @@ use super::{mkv, mp4};
 use crate::domain::camera::Reason;
 use crate::domain::config::ContainerKind;
 use crate::domain::stream::Track;
+use crate::media::Packet;
 
 fn meta() -> FileMeta {
     let start: DateTime<Utc> = "2026-11-25T10:00:00Z".parse().unwrap();
@@ -350,6 +351,228 @@ fn a_slow_camera_is_not_held_back() {
     let finished = file.finish().unwrap();
     assert_eq!((finished.packets, finished.end_pts_us), (5, 5_000_000));
     assert_times(&times(&path, "v"), &[0.0, 1.0, 2.0, 3.0, 4.0], 0.0);
+}
+
+const KEY: &[u8] = &[0, 0, 0, 1, 9, 0x10, 0, 0, 0, 1, 0x65, 0x88, 0x84, 0x21];
+const OTHER: &[u8] = &[0, 0, 0, 1, 9, 0x30, 0, 0, 0, 1, 0x41, 0x9a, 0x22];
+
+/// A second of pictures in an odd rhythm, far from the clock's zero, with audio that begins `late` samples after
+/// the first picture.
+fn made_up(late: i64) -> Vec<Packet> {
+    let stream = made_up_stream();
+    let zero = 90_000 * 5_000_000;
+    let mut packets = Vec::new();
+    let (mut dts, mut audio) = (zero - 6000, zero / 90_000 * 48_000 + late);
+    for n in 0..15 {
+        // Pictures come in threes: a reference and two B-frames, two pictures late.
+        let shown = [9000, 3000, 6000][n % 3];
+        let (key, data) = if n == 0 { (true, KEY) } else { (false, OTHER) };
+        let pts = if n == 0 { zero } else { dts + shown };
+        packets.push(packet(&stream, Track::Video, dts, pts, key, data));
+        dts += 6000 + [0, 7, -5][n % 3];
+        while audio * 90_000 < dts * 48_000 {
+            packets.push(packet(&stream, Track::Audio, audio, audio, false, &[0x21, 0x10, 4, 5]));
+            audio += 1024;
+        }
+    }
+    packets
+}
+
+/// Moves a clip to another clock of 90 kHz, far from its zero and with an odd rhythm, and its audio by so many
+/// samples.
+fn moved(clip: &mut Clip, late: i64) {
+    let mut stream = (*clip.stream).clone();
+    let scale = i64::from(stream.video.timescale);
+    stream.video.timescale = 90_000;
+    clip.stream = std::sync::Arc::new(stream);
+    let zero_s = 5_000_000;
+    let video = |ticks: i64| {
+        let at = zero_s * 90_000 + ticks * 90_000 / scale;
+        at + (at / 3600 * 7919).rem_euclid(11)
+    };
+    for packet in &mut clip.packets {
+        packet.stream = clip.stream.clone();
+        (packet.dts, packet.pts) = match packet.track {
+            Track::Video => (video(packet.dts), video(packet.pts)),
+            Track::Audio => (packet.dts + late + zero_s * 48_000, packet.pts + late + zero_s * 48_000),
+        };
+    }
+}
+
+#[test]
+fn times_are_the_sources_own_wherever_its_clock_stands() {
+    for late in [-4000, 0, 30_001] {
+        let mut clip = clip("mp4", "2", H264_B, AAC);
+        let first = clip.packets.iter().position(|packet| packet.keyframe).unwrap();
+        clip.packets.drain(..first);
+        moved(&mut clip, late);
+        for kind in KINDS {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["open", "closed"] {
+                let path = folder.path().join(name).with_extension(kind.extension());
+                if name == "open" {
+                    record_and_kill(&clip, &path, kind);
+                } else {
+                    record(&clip, &path, kind);
+                }
+                let tolerance = if kind == ContainerKind::Mp4 { 0.000_02 } else { 0.000_06 };
+                assert_times(&times(&path, "v"), &expected_times(&clip, Track::Video), tolerance);
+                let mut audio = expected_times(&clip, Track::Audio);
+                if kind == ContainerKind::Mkv {
+                    audio.retain(|time| *time >= 0.0);
+                }
+                assert_times(&times(&path, "a"), &audio, tolerance);
+                assert_eq!(decode(&path).len(), 50);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_boxes_are_these() {
+    let clip = Clip::of(made_up(-4000));
+    let folder = tempfile::tempdir().unwrap();
+    let (open, closed) = (folder.path().join("open.mp4"), folder.path().join("closed.mp4"));
+    record_and_kill(&clip, &open, ContainerKind::Mp4);
+    record(&clip, &closed, ContainerKind::Mp4);
+    insta::assert_snapshot!(box_tree(&std::fs::read(&open).unwrap()), @r"
+    ftyp 32
+    uuid 145
+    free 16
+    moov 1212
+      mvhd 120
+      mvex 72
+        trex 32
+        trex 32
+      trak 540
+        tkhd 104
+        mdia 392
+          mdhd 44
+          hdlr 45
+          minf 295
+            dinf 36
+              dref 28
+            stbl 231
+              stsd 155
+              stts 16
+              stsc 16
+              stsz 20
+              stco 16
+            vmhd 20
+        edts 36
+          elst 28
+      trak 472
+        tkhd 104
+        mdia 324
+          mdhd 44
+          hdlr 45
+          minf 227
+            dinf 36
+              dref 28
+            stbl 167
+              stsd 91
+              stts 16
+              stsc 16
+              stsz 20
+              stco 16
+            smhd 16
+        edts 36
+          elst 28
+    moof 696
+      mfhd 16
+      traf 192
+        tfhd 16
+        tfdt 20
+        trun 148
+      traf 480
+        tfhd 16
+        tfdt 20
+        trun 436
+    mdat 169
+    moof 616
+      mfhd 16
+      traf 176
+        tfhd 16
+        tfdt 20
+        trun 132
+      traf 416
+        tfhd 16
+        tfdt 20
+        trun 372
+    mdat 145
+    ");
+    insta::assert_snapshot!(box_tree(&std::fs::read(&closed).unwrap()), @r"
+    ftyp 32
+    uuid 145
+    mdat 2854
+    moov 1732
+      mvhd 120
+      trak 900
+        tkhd 104
+        mdia 752
+          mdhd 44
+          hdlr 45
+          minf 655
+            dinf 36
+              dref 28
+            stbl 591
+              stsd 155
+              stts 128
+              stsc 40
+              stsz 80
+              ctts 136
+              stss 20
+              stco 24
+            vmhd 20
+        edts 36
+          elst 28
+      trak 704
+        tkhd 104
+        mdia 556
+          mdhd 44
+          hdlr 45
+          minf 459
+            dinf 36
+              dref 28
+            stbl 399
+              stsd 91
+              stts 24
+              stsc 40
+              stsz 212
+              stco 24
+            smhd 16
+        edts 36
+          elst 28
+    free 16
+    ");
+}
+
+#[test]
+fn the_description_is_what_browsers_want() {
+    use mp4_atom::{Atom, Codec, Moov};
+    let clip = Clip::of(made_up(30_001));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mp4");
+    record(&clip, &path, ContainerKind::Mp4);
+    let bytes = std::fs::read(&path).unwrap();
+    let (_, range) = top_level(&bytes).into_iter().find(|(kind, _)| kind == b"moov").unwrap();
+    let moov = Moov::decode_body(&mut &bytes[range.start + 8..range.end]).unwrap();
+    let [video, audio] = moov.trak.as_slice() else { panic!("two tracks") };
+    let Codec::Avc1(avc1) = &video.mdia.minf.stbl.stsd.codecs[0] else { panic!("avc1") };
+    assert_eq!((avc1.avcc.length_size, avc1.avcc.sequence_parameter_sets.len()), (4, 1));
+    assert!(moov.mvex.is_none());
+    // 15 pictures of 6000 ticks, and what the rhythm adds; the first is shown 6000 ticks after it is decoded.
+    assert_eq!(moov.mvhd.timescale, 90_000);
+    let edits = |trak: &mp4_atom::Trak| {
+        let list = trak.edts.clone().unwrap().elst.unwrap();
+        list.entries.iter().map(|edit| (edit.segment_duration, edit.media_time)).collect::<Vec<_>>()
+    };
+    let [(shown, Some(6000))] = edits(video)[..] else { panic!("{:?}", edits(video)) };
+    assert_eq!((video.tkhd.duration, video.mdia.mdhd.timescale), (shown, 90_000));
+    // The audio comes 30 001 of 48 000 later.
+    let [(56_252, None), (sounds, Some(0))] = edits(audio)[..] else { panic!("{:?}", edits(audio)) };
+    assert_eq!(audio.tkhd.duration, 56_252 + sounds);
+    assert_eq!(moov.mvhd.duration, video.tkhd.duration.max(audio.tkhd.duration));
 }
 
 /// Does to bytes in memory what `repair` does to a file.
