@@ -13,6 +13,6 @@ pub mod recovery;
 pub mod retention;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

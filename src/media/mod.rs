@@ -3,6 +3,7 @@
 
 pub mod nal;
 pub mod packet;
+pub mod readback;
 pub mod ring;
 
 pub use packet::Packet;
