@@ -13,5 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod failpoint;
+pub mod logging;
 pub mod media;
 pub mod web;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `tarsier` command: hands over to [`tarsier::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tarsier::cli::main()
+}

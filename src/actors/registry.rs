@@ -1,6 +1,7 @@
 //! What the outside may know of and ask from the running cameras, without waiting on an actor.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -12,12 +13,14 @@ use crate::media::PacketRing;
 /// All cameras that have a file in `config.d/`, by name, and the facts they tell.
 pub struct Registry {
     cameras: RwLock<BTreeMap<String, Arc<CameraEntry>>>,
+    /// Threads that did not keep their deadline and were left behind.
+    abandoned_threads: AtomicU64,
     events: broadcast::Sender<Event>,
     alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
 }
 
 /// Something that needs a person.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Alarm {
     pub kind: String,
     pub camera: Option<String>,
@@ -28,8 +31,7 @@ pub struct Alarm {
 /// One camera's published side.
 pub struct CameraEntry {
     status: RwLock<CameraStatus>,
-    /// Should this camera be recording (it is enabled and its mode is not `off`)?
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// The ring of the running session, for snapshots and viewers.
     ring: RwLock<Option<Arc<PacketRing>>>,
     commands: RwLock<Option<CommandSink>>,
@@ -47,7 +49,12 @@ pub enum CameraCommand {
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { cameras: RwLock::default(), events: broadcast::channel(1024).0, alarms: RwLock::default() }
+        Registry {
+            cameras: RwLock::default(),
+            abandoned_threads: AtomicU64::new(0),
+            events: broadcast::channel(1024).0,
+            alarms: RwLock::default(),
+        }
     }
 }
 
@@ -74,6 +81,16 @@ impl Registry {
     /// All entries in the order of their names.
     pub fn all(&self) -> Vec<Arc<CameraEntry>> {
         self.cameras.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A thread past its deadline was left behind.
+    pub fn thread_abandoned(&self) {
+        self.abandoned_threads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Threads left behind since the start of the process.
+    pub fn abandoned_threads(&self) -> u64 {
+        self.abandoned_threads.load(Ordering::Relaxed)
     }
 
     /// Tells everyone who listens. Nobody listening is no fault.
@@ -136,8 +153,10 @@ impl CameraEntry {
                 started_at: never,
                 generation: 0,
                 config_error: None,
+                expects_recording: false,
+                recording_blocked: None,
             }),
-            counters: Counters::default(),
+            counters: Arc::default(),
             ring: RwLock::new(None),
             commands: RwLock::new(None),
         }

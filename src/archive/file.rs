@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::container::{Container, Found, PlanError, RepairPlan, Trailer};
 pub use super::container::{Extent, FileMeta};
-use super::mp4;
+use super::{mkv, mp4};
 use crate::domain::config::ContainerKind;
 use crate::domain::stream::StreamInfo;
 use crate::media::Packet;
@@ -57,7 +57,7 @@ impl RecordingFile {
     ) -> io::Result<Self> {
         let container: Box<dyn Container> = match kind {
             ContainerKind::Mp4 => Box::new(mp4::Mp4::new(stream, with_audio, meta)),
-            ContainerKind::Mkv => return Err(io::ErrorKind::Unsupported.into()),
+            ContainerKind::Mkv => Box::new(mkv::Mkv::new(stream, with_audio, meta)?),
         };
         let file = create_file(path)?;
         Ok(RecordingFile { file, path: path.to_owned(), container, bytes: 0, torn: false })
@@ -253,7 +253,10 @@ fn look(path: &Path) -> Result<RepairPlan, RepairError> {
         if !file.metadata()?.is_file() {
             return Err(PlanError::NotARecording("not a file".to_owned()));
         }
-        mp4::plan_repair(&file)
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("mkv") => mkv::plan_repair(&file),
+            _ => mp4::plan_repair(&file),
+        }
     });
     planned.map_err(|error| match error {
         PlanError::Io(source) => RepairError::Io { path: path.to_owned(), source },

@@ -1,18 +1,236 @@
-//! The archive: its files, the index over them, what is deleted when, and what a start does with a crash.
+//! The tree of recordings, and the one thread that writes it.
 //!
-//! Belongs here: everything that touches the archive's folder. Does not belong here: when to record (that is
-//! `domain::recorder`) and who runs which thread (`actors`).
+//! Belongs here: files and their containers, the index, recovery, retention, the disk's state. Does not belong
+//! here: when a camera is recorded (`domain::recorder`), who restarts whom (`actors`).
+//!
+//! One [`Archive`] serves all cameras that record under one root: its thread gives each camera that has packets
+//! a turn, one after the other, so that a stalling disk stalls this thread and nothing else. What waits meanwhile
+//! waits in the cameras' rings.
 
 mod container;
 pub mod disk;
 pub mod file;
 pub mod index;
+pub mod mkv;
 pub mod mp4;
 pub mod paths;
+pub mod recorder;
 pub mod recovery;
 pub mod retention;
-
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+pub use recorder::{CameraRecorder, Fact, RecorderSettings};
+
+use self::file::{FileMeta, RecordingFile};
+use self::index::Index;
+use crate::domain::config::{ContainerKind, SyncCadence};
+use crate::domain::layout::Layout;
+use crate::domain::recording::Recording;
+use crate::domain::stream::StreamInfo;
+
+/// Free space below which no new file is begun: what the open ones need to be finalised.
+const RESERVE_BYTES: u64 = 8 << 20;
+/// Names that are tried for a file (`_2`, `_3`, …) before giving up.
+const NAME_ATTEMPTS: u32 = 1000;
+
+/// Where recordings go. Shared by all cameras.
+pub struct Archive {
+    root: PathBuf,
+    layout: Layout,
+    index: Index,
+    sync: SyncCadence,
+    /// Written to since the last sync.
+    dirty: AtomicBool,
+    turns: mpsc::Sender<Turn>,
+    open: Mutex<BTreeSet<i64>>,
+    /// The disk is full: retention should look now.
+    needs_room: (Mutex<bool>, Condvar),
+    stopped: AtomicBool,
+}
+
+enum Turn {
+    Of(Arc<CameraRecorder>),
+    Stop,
+}
+
+impl Archive {
+    /// Starts the archive's threads. The folder need not exist or be writable yet: cameras say so when they
+    /// record, and go on when it is.
+    pub fn start(root: &Path, layout: Layout, sync: SyncCadence, index: Index) -> io::Result<Arc<Self>> {
+        let (turns, waiting) = mpsc::channel();
+        let archive = Arc::new(Archive {
+            root: root.to_owned(),
+            layout,
+            index,
+            sync,
+            dirty: AtomicBool::new(false),
+            turns,
+            open: Mutex::default(),
+            needs_room: (Mutex::new(false), Condvar::new()),
+            stopped: AtomicBool::new(false),
+        });
+        let own_turns = archive.turns.clone();
+        thread::Builder::new().name("archive".into()).spawn(move || {
+            while let Ok(Turn::Of(recorder)) = waiting.recv() {
+                if recorder.turn() {
+                    // More is there: behind the other cameras.
+                    let _ = own_turns.send(Turn::Of(recorder));
+                }
+            }
+        })?;
+        if let SyncCadence::Every(cadence) = sync {
+            let syncing = Arc::downgrade(&archive);
+            thread::Builder::new().name("archive-sync".into()).spawn(move || {
+                // Holds the archive only while it syncs: the index is closed when its last user goes.
+                while let Some(archive) = syncing.upgrade().filter(|archive| !archive.is_stopped()) {
+                    archive.sync_now();
+                    drop(archive);
+                    thread::sleep(cadence);
+                }
+            })?;
+        }
+        Ok(archive)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn enqueue(&self, recorder: Arc<CameraRecorder>) {
+        // Without a thread the process is ending.
+        let _ = self.turns.send(Turn::Of(recorder));
+    }
+
+    /// Makes the file of a recording under its name by the layout. Returns it with its path below the root.
+    fn create_file(
+        &self,
+        meta: &FileMeta,
+        container: ContainerKind,
+        stream: &Arc<StreamInfo>,
+        with_audio: bool,
+    ) -> io::Result<(RecordingFile, String)> {
+        std::fs::create_dir_all(&self.root)?;
+        if disk::space(&self.root)?.free_bytes < RESERVE_BYTES {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        for attempt in 1..=NAME_ATTEMPTS {
+            let relative = self.layout.path(&meta.camera, meta.start, attempt, container.extension());
+            let path = self.root.join(&relative);
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            match RecordingFile::create(&path, container, stream, with_audio, meta) {
+                Ok(file) => return Ok((file, relative.to_string_lossy().into_owned())),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other(format!("{NAME_ATTEMPTS} recordings have the same name; make archive.layout finer")))
+    }
+
+    fn opened(&self, row: &Recording) {
+        self.open_ids().insert(row.id);
+        self.index.put(row.clone());
+    }
+
+    fn closed(&self, row: &Recording) {
+        self.open_ids().remove(&row.id);
+        self.index.put(row.clone());
+    }
+
+    /// The recording came to nothing.
+    fn dropped(&self, row: &Recording) {
+        self.open_ids().remove(&row.id);
+        self.index.remove(row.id);
+    }
+
+    /// Recordings that are being written now.
+    pub fn open_ids(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrote(&self) {
+        self.dirty.store(true, Ordering::Release);
+        if self.sync == SyncCadence::EveryFragment {
+            self.sync_now();
+        }
+    }
+
+    /// Makes all that was written survive a power cut: once for all cameras, and only where something was written.
+    fn sync_now(&self) {
+        if self.dirty.swap(false, Ordering::AcqRel)
+            && let Err(error) = disk::sync_file_system(&self.root)
+        {
+            self.dirty.store(true, Ordering::Release);
+            tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
+        }
+    }
+
+    /// What a failed write means, for a person; asks for room where the disk is full.
+    fn explain(&self, error: &io::Error) -> String {
+        let root = self.root.display();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                self.ask_for_room();
+                format!("the disk of {root} is full (free some space, or lower retention.max_size)")
+            }
+            io::ErrorKind::ReadOnlyFilesystem => format!("the disk of {root} is read-only (check and remount it)"),
+            io::ErrorKind::PermissionDenied => {
+                format!("{root} is not writable by Tarsier's user (change its owner or archive.path)")
+            }
+            _ => format!("cannot write to {root}: {error} (check the disk)"),
+        }
+    }
+
+    fn ask_for_room(&self) {
+        *self.needs_room.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.needs_room.1.notify_all();
+    }
+
+    /// Waits until retention should look: for `at_most`, or until the disk is full, or the archive stops.
+    pub fn wait_for_retention(&self, at_most: Duration) {
+        let guard = self.needs_room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.needs_room.1.wait_timeout_while(guard, at_most, |asked| !*asked);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Ends the threads after what is queued, and writes the index.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let _ = self.turns.send(Turn::Stop);
+        self.ask_for_room();
+        self.index.flush();
+        if self.sync != SyncCadence::Never {
+            self.sync_now();
+        }
+    }
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a text".to_owned())
+}

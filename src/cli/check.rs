@@ -8,7 +8,7 @@ use crate::config::{self, Problem};
 /// Returns the exit code: 0, or 1 where there is any problem.
 ///
 /// The problems go to stdout, one a line; with `effective` stdout holds the configuration, and they go to stderr.
-pub fn run(path: &Path, effective: bool) -> i32 {
+pub fn run(path: &Path, effective: bool) -> u8 {
     let (report, code) = report(path, effective);
     // Whoever closed the pipe has seen enough.
     let _ = io::stdout().write_all(report.stdout.as_bytes());
@@ -21,7 +21,7 @@ struct Report {
     stderr: String,
 }
 
-fn report(path: &Path, effective: bool) -> (Report, i32) {
+fn report(path: &Path, effective: bool) -> (Report, u8) {
     let (loaded, mut problems) = config::load_what_can_be(path);
     let (text, scan) = match effective {
         true => config::effective(&loaded),
@@ -29,7 +29,7 @@ fn report(path: &Path, effective: bool) -> (Report, i32) {
     };
     problems.extend(scan.all_problems());
     let lines: String = problems.iter().map(|problem: &Problem| format!("{problem}\n")).collect();
-    let code = i32::from(!problems.is_empty());
+    let code = u8::from(!problems.is_empty());
     if effective {
         return (Report { stdout: text, stderr: lines }, code);
     }

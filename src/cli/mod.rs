@@ -1,4 +1,72 @@
-//! Commands of the command line, one a file.
+//! The command line: what each command takes, and how its end becomes an exit code.
 
 pub mod check;
+pub mod detect;
+pub mod record;
 pub mod recordings;
+pub mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Done.
+pub const DONE: u8 = 0;
+/// The input or the configuration was wrong.
+pub const INPUT_WRONG: u8 = 1;
+/// A fault of Tarsier's own.
+pub const OUR_FAULT: u8 = 70;
+
+#[derive(Parser)]
+#[command(name = "tarsier", version, about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm")]
+struct Arguments {
+    /// The global configuration; it may be missing, then defaults apply
+    #[arg(long, global = true, default_value = "tarsier.yaml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the recorder: one camera for each file in config.d
+    #[command(after_help = "Example:\n  tarsier run --config /etc/tarsier/tarsier.yaml")]
+    Run,
+    /// Check the configuration and print every problem of every file
+    #[command(after_help = "Example:\n  tarsier check --config /etc/tarsier/tarsier.yaml --effective")]
+    Check {
+        /// Print the merged configuration of every camera, and where each value came from
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Find motion in a source and print when it happens
+    #[command(after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15")]
+    Detect(detect::DetectArgs),
+    /// Record one source without a daemon
+    #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
+    Record(record::RecordArgs),
+    /// List, verify or repair the recordings of the archive
+    #[command(subcommand, after_help = "Example:\n  tarsier recordings list --camera front-door")]
+    Recordings(recordings::RecordingsCommand),
+}
+
+/// Runs the command that was asked for.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = arguments.config;
+    let done = match arguments.command {
+        Command::Run => run::run(&config),
+        Command::Check { effective } => Ok(check::run(&config, effective)),
+        Command::Detect(arguments) => detect::run(&arguments, &config),
+        Command::Record(arguments) => record::run(&arguments, &config),
+        Command::Recordings(command) => recordings::run(&command, &config),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("tarsier: {}", crate::domain::source_url::redact_urls(&format!("{error:#}")));
+            ExitCode::from(OUR_FAULT)
+        }
+    }
+}

@@ -4,9 +4,10 @@ use std::sync::atomic::AtomicU64;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The state of a camera.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CameraState {
     Starting,
@@ -20,8 +21,24 @@ pub enum CameraState {
     Stopped,
 }
 
+impl CameraState {
+    /// The name as the API and the log show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CameraState::Starting => "starting",
+            CameraState::Running => "running",
+            CameraState::Degraded => "degraded",
+            CameraState::Reconnecting => "reconnecting",
+            CameraState::Backoff => "backoff",
+            CameraState::Disabled => "disabled",
+            CameraState::ConfigError => "config_error",
+            CameraState::Stopped => "stopped",
+        }
+    }
+}
+
 /// Why a recording was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Motion,
@@ -49,7 +66,7 @@ impl Reason {
 }
 
 /// Why a stretch that should have been recorded was not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapCause {
     /// The camera's file was changed and the camera restarted.
@@ -85,7 +102,7 @@ impl GapCause {
 }
 
 /// What is known of a camera at one moment. Published whole; readers never wait on an actor.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CameraStatus {
     pub name: String,
     pub state: CameraState,
@@ -115,6 +132,12 @@ pub struct CameraStatus {
     /// The running configuration is older than its file, which is broken: `file:line:column: what (what to do)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_error: Option<String>,
+    /// It is enabled and its mode is not `off`: while it does not record, the daemon is not ready.
+    #[serde(skip)]
+    pub expects_recording: bool,
+    /// Why nothing can be written now though packets arrive (a full disk), if so.
+    #[serde(skip)]
+    pub recording_blocked: Option<String>,
 }
 
 /// Counters of a camera since the process started; they outlive its restarts.
@@ -139,7 +162,7 @@ pub struct Counters {
 }
 
 /// A fact that is worth telling: streamed by `/api/events`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     CameraState { camera: String, state: CameraState, error: Option<String> },

@@ -76,6 +76,8 @@ pub struct Recorder {
     detector_down: bool,
     event: Option<Event>,
     file: Option<FileState>,
+    /// No event begins before this sequence: what is before it is stored already.
+    stored_to: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +90,8 @@ struct Event {
     cursor: u64,
     /// The content is stored; the file is only kept open for a trigger that may reach back.
     waiting: bool,
+    /// Files begun so far.
+    files: u32,
 }
 
 /// From the picture that started motion to the last one with motion.
@@ -115,7 +119,7 @@ impl Event {
 
 impl Recorder {
     pub fn new(config: RecorderConfig) -> Self {
-        Recorder { config, looked: None, detector_down: false, event: None, file: None }
+        Recorder { config, looked: None, detector_down: false, event: None, file: None, stored_to: 0 }
     }
 
     pub fn config(&self) -> RecorderConfig {
@@ -129,6 +133,16 @@ impl Recorder {
 
     pub fn is_file_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// The session of the open event.
+    pub fn session(&self) -> Option<u64> {
+        self.event.as_ref().map(|event| event.session)
+    }
+
+    /// Did the open event begin more than one file?
+    pub fn has_rolled(&self) -> bool {
+        self.event.as_ref().is_some_and(|event| event.files > 1)
     }
 
     /// Why the file that begins now is made.
@@ -207,7 +221,7 @@ impl Recorder {
     }
 
     /// Begins an event at `seq`, which a keyframe of `session` holds; without an onset, because everything is
-    /// recorded.
+    /// recorded. What is stored already is not stored again: an event that was told twice comes to nothing.
     pub fn begin(&mut self, session: u64, seq: u64, onset: Option<Onset>) {
         let reason = match onset {
             Some(onset) => onset.reason,
@@ -217,7 +231,8 @@ impl Recorder {
         let span = |o: Onset| Span { onset_us: o.onset_us, last_us: o.last_motion_us.max(o.onset_us) };
         let motion = onset.map(span).into_iter().collect();
         self.file = None;
-        self.event = Some(Event { session, motion, reason, cursor: seq, waiting: false });
+        let cursor = seq.max(self.stored_to);
+        self.event = Some(Event { session, motion, reason, cursor, waiting: false, files: 0 });
     }
 
     /// Should recording begin although nothing triggered, and from what time of `newest_session` on?
@@ -268,10 +283,17 @@ impl Recorder {
                     && (file.stream != packet.stream || packet.pts_us - file.start_us >= self.config.max_file_us)) =>
             {
                 event.cursor = packet.seq + 1;
+                self.stored_to = event.cursor;
                 Step::Write
             }
             _ => {
                 event.cursor = packet.seq + 1;
+                event.files += 1;
+                self.stored_to = event.cursor;
+                if let (Some(file), Some(last)) = (self.file, event.motion.last().copied()) {
+                    // Motion before the file that ends here is told already.
+                    event.motion.retain(|span| span.last_us >= file.start_us || span.onset_us == last.onset_us);
+                }
                 self.file = Some(FileState { stream: packet.stream, start_us: packet.pts_us });
                 Step::Begin
             }
@@ -309,7 +331,9 @@ impl Recorder {
     /// Begins the next file at `seq` again, after a file that failed.
     pub fn rewind(&mut self, seq: u64) {
         self.file = None;
+        self.stored_to = seq;
         if let Some(event) = &mut self.event {
+            event.files = event.files.saturating_sub(1);
             event.cursor = seq;
         }
     }

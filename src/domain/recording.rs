@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::camera::{GapCause, Reason};
 
 /// One file of the archive.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Recording {
     /// Rises with every recording of the archive and is never used twice.
     pub id: i64,
@@ -28,7 +29,7 @@ pub struct Recording {
 }
 
 /// A stretch that should have been recorded and was not.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Gap {
     pub camera: String,
     pub start: DateTime<Utc>,

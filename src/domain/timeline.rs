@@ -44,6 +44,11 @@ impl Timeline {
         self.nominal
     }
 
+    /// Has a packet been stamped?
+    pub fn has_begun(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// Stamps the next packet. `dts` and `pts` are the source's; where both are missing the packet follows the
     /// last one at the usual distance. `arrival_us` is any clock that rises by real time; for a file it is
     /// None, and then every long step counts as a jump.

@@ -64,6 +64,11 @@ impl UtcMap {
     pub fn utc_us(&self, pts_us: i64) -> i64 {
         self.state.as_ref().map_or(0, |state| pts_us + state.offset_us)
     }
+
+    /// The stream time of a UTC: the inverse of [`UtcMap::utc_us`].
+    pub fn pts_us(&self, utc_us: i64) -> i64 {
+        self.state.as_ref().map_or(0, |state| utc_us - state.offset_us)
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,19 @@
 //! Safe, small wrappers around what is foreign: libav, V4L2, OpenCV, container bytes. Every blocking call has
 //! a deadline; no unsafe leaks out.
 
+pub mod av;
+pub mod decode;
+pub mod detect;
+pub mod jpeg;
 pub mod nal;
 pub mod packet;
 pub mod readback;
 pub mod ring;
+pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use decode::{DecodeError, LumaDecoder, LumaView};
+pub use detect::{DetectError, Detector, Score};
 pub use packet::Packet;
 pub use ring::PacketRing;

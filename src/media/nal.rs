@@ -555,7 +555,7 @@ pub fn length_bytes(codec: VideoCodec, record: &[u8]) -> Option<u8> {
 }
 
 /// The units inside an `avcC` or `hvcC` body.
-fn record_units(codec: VideoCodec, record: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn record_units(codec: VideoCodec, record: &[u8]) -> Option<Vec<&[u8]>> {
     fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
         let (taken, left) = rest.split_at_checked(count)?;
         *rest = left;

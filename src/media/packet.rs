@@ -25,6 +25,11 @@ impl Session {
         self.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).observe(dts_us, arrival_us);
     }
 
+    /// The time in this session of a moment; the inverse of [`Session::utc`].
+    pub fn pts_us(&self, utc: DateTime<Utc>) -> i64 {
+        self.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pts_us(utc.timestamp_micros())
+    }
+
     /// The moment at which the picture with this time was taken, as well as is known now.
     pub fn utc(&self, pts_us: i64) -> DateTime<Utc> {
         let us = self.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).utc_us(pts_us);

@@ -1,1 +1,97 @@
-//! (being written)
+//! What Tarsier says over HTTP: the JSON API, the metrics, a plain page of what is going on.
+//!
+//! Belongs here: requests, answers and who may ask. Does not belong here: deciding anything about a camera or a
+//! file. Cameras are read from and asked through the [`Registry`], files are found through the [`Index`]; no
+//! handler waits on an actor, and what may wait on a disk does so on the blocking pool.
+
+mod cameras;
+mod events;
+mod guard;
+mod health;
+mod metrics;
+mod openapi;
+mod page;
+mod problem;
+mod query;
+mod recordings;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, watch};
+
+use crate::actors::registry::{CameraEntry, Registry};
+use crate::archive::index::Index;
+use crate::media::Packet;
+
+pub use problem::Problem;
+pub use server::{RunningServer, WebError, serve};
+
+/// Makes a JPEG of a video keyframe; runs on the blocking pool. An error is told to whoever asked, so it holds
+/// no password.
+pub type Snapshot = Arc<dyn Fn(Arc<Packet>) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// Everything the server needs of the rest of the process.
+#[derive(Clone)]
+pub struct WebContext {
+    pub registry: Arc<Registry>,
+    pub index: Index,
+    /// The folder that the index's paths are relative to.
+    pub archive_root: PathBuf,
+    /// A loopback address; port 0 lets the system pick.
+    pub listen: SocketAddr,
+    /// Where the chosen address is written, if anywhere.
+    pub address_file: Option<PathBuf>,
+    pub snapshot: Snapshot,
+}
+
+/// What the handlers share.
+struct AppState {
+    registry: Arc<Registry>,
+    index: Index,
+    archive_root: PathBuf,
+    snapshot: Snapshot,
+    own: guard::Own,
+    started: Instant,
+    started_at: DateTime<Utc>,
+    /// Becomes true when the server stops: streams end then.
+    stopping: watch::Receiver<bool>,
+    /// Open event streams; each holds a permit.
+    listeners: Arc<Semaphore>,
+    /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
+    snapshots: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// The camera called `name`, or a 404 that names the ones there are.
+    fn camera(&self, name: &str) -> Result<Arc<CameraEntry>, Problem> {
+        self.registry.get(name).ok_or_else(|| self.no_such_camera(name))
+    }
+
+    fn no_such_camera(&self, name: &str) -> Problem {
+        let known: Vec<String> = self.registry.all().iter().map(|entry| entry.status().name).collect();
+        let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
+        Problem::not_found(format!("no camera is called {name:?} ({known})"))
+    }
+
+    /// Asks the index on the blocking pool.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Index) -> Result<T, crate::archive::index::IndexError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let index = self.index.clone();
+        blocking(move || question(&index)).await?.map_err(Problem::from)
+    }
+}
+
+/// Runs work that may wait on a disk or a decoder away from the server's own threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    actix_web::web::block(work).await.map_err(|error| Problem::internal(format!("the work was broken off: {error}")))
+}

@@ -1,0 +1,611 @@
+//! The CameraActor: owns one camera's ring, readers, detector, writer and recorder; starts and restarts them
+//! with backoff, and publishes the camera's state. No packet passes through it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
+use chrono::{DateTime, Utc};
+
+use super::detector::{DetectorActor, Work};
+use super::feed::{FeedLine, Phase};
+use super::gaps;
+use super::guard::{CameraPart, guarded};
+use super::messages::{
+    CameraStopped, Feed, FeedNews, FeedReport, OpenGap, Part, PartFailed, RetryNow, SessionEnded, SetDetector,
+    SetWriter, StopCamera, TriggerByHand,
+};
+use super::pool::Pool;
+use super::registry::{CameraEntry, Registry};
+use super::writer::{DISK_ALARM, WriterActor};
+use crate::archive::recorder::{CameraRecorder, RecorderSettings};
+use crate::archive::Archive;
+use crate::clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::camera::{CameraState, Event, GapCause};
+use crate::domain::config::{CameraConfig, RecordMode};
+use crate::domain::recorder::RecorderConfig;
+use crate::domain::recording::Gap;
+use crate::domain::ring::RingBounds;
+use crate::media::PacketRing;
+
+const TICK: Duration = Duration::from_millis(250);
+const STOPPING_TICK: Duration = Duration::from_millis(20);
+/// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
+const RING_SLACK: Duration = Duration::from_secs(10);
+/// Bound on the ring of a stream that is only looked at.
+const DETECT_RING_BYTES: u64 = 16 << 20;
+/// A crash stays in the published `error` for so long after the part is back.
+const TELL_CRASH_FOR: Duration = Duration::from_secs(60);
+/// A closing connection gets so long before the recording is finished without waiting for it.
+const CLOSE_CONNECTION: Duration = Duration::from_millis(700);
+/// A camera that stops has to be done by then.
+const STOP_DEADLINE: Duration = Duration::from_secs(4);
+/// A detector that has not drained its session by then is not waited for.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What all cameras of a process share.
+pub struct Shared {
+    pub registry: Arc<Registry>,
+    pub archive: Arc<Archive>,
+    pub pool: Pool,
+    pub next_session: AtomicU64,
+    pub next_life: AtomicU64,
+}
+
+/// Who hears of a camera's ends.
+#[derive(Clone)]
+pub struct Parent {
+    pub failed: Recipient<PartFailed>,
+    pub stopped: Recipient<CameraStopped>,
+}
+
+/// One camera.
+pub struct CameraActor {
+    config: Arc<CameraConfig>,
+    generation: u64,
+    shared: Arc<Shared>,
+    entry: Arc<CameraEntry>,
+    parent: Parent,
+    span: tracing::Span,
+    main: FeedLine,
+    /// The stream of `detect_source`.
+    detect: Option<FeedLine>,
+    recorder: OwnedRecorder,
+    writer: Child<WriterActor>,
+    detector: Child<DetectorActor>,
+    open_gap: Option<OpenGap>,
+    /// The last crash of a part.
+    crash: Option<(Instant, String)>,
+    /// A session ended; by then its recording is finished with or without the detector.
+    draining: Option<(u64, Instant)>,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    began: Instant,
+    closing: bool,
+}
+
+/// Closed when its owner goes, however it goes.
+struct OwnedRecorder(Arc<CameraRecorder>);
+
+impl Drop for OwnedRecorder {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// An actor that is restarted when it crashes.
+struct Child<A: Actor> {
+    address: Option<Addr<A>>,
+    backoff: Backoff,
+    began: Instant,
+    restart_at: Option<Instant>,
+}
+
+impl<A: Actor> Child<A> {
+    fn new(now: Instant) -> Self {
+        Child { address: None, backoff: Backoff::default(), began: now, restart_at: None }
+    }
+
+    fn started(&mut self, address: Addr<A>) {
+        *self = Child { address: Some(address), began: clock::monotonic(), restart_at: None, backoff: self.backoff.clone() };
+    }
+
+    /// It is gone: when it is started again.
+    fn failed(&mut self) -> Duration {
+        let now = clock::monotonic();
+        let wait = self.backoff.failed(now - self.began, fastrand::f64());
+        self.address = None;
+        self.restart_at = Some(now + wait);
+        wait
+    }
+
+    /// Gone without a word (a panic outside every handler).
+    fn is_dead(&self) -> bool {
+        self.address.as_ref().is_some_and(|address| !address.connected())
+    }
+
+    fn is_due(&self) -> bool {
+        self.restart_at.is_some_and(|at| clock::monotonic() >= at)
+    }
+}
+
+impl CameraPart for CameraActor {
+    const PART: Part = Part::Camera;
+
+    fn camera(&self) -> &str {
+        &self.config.name
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    fn parent(&self) -> &Recipient<PartFailed> {
+        &self.parent.failed
+    }
+}
+
+impl Actor for CameraActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        guarded(self, context, "camera.started", |actor, context| {
+            tracing::info!(source = %actor.config.source, "starts");
+            context.run_interval(TICK, |actor, context| {
+                guarded(actor, context, "camera.tick", Self::tick);
+            });
+            actor.start_writer(context);
+            actor.start_detector(context);
+            actor.connect(Feed::Main, context);
+            actor.connect(Feed::Detect, context);
+            actor.publish();
+        });
+    }
+
+    fn stopped(&mut self, context: &mut Self::Context) {
+        guarded(self, context, "camera.stopped", |actor, _| {
+            actor.entry.set_ring(None);
+            actor.entry.update(|status| {
+                status.motion = false;
+                status.recording = false;
+                (status.fps, status.bitrate) = (0.0, 0);
+            });
+            tracing::info!("stopped");
+        });
+    }
+}
+
+impl CameraActor {
+    /// A camera that is ready to be started. `open_gap`: since when its video is missing, where it ran before.
+    pub fn new(
+        config: Arc<CameraConfig>,
+        generation: u64,
+        shared: Arc<Shared>,
+        parent: Parent,
+        open_gap: Option<OpenGap>,
+    ) -> Self {
+        let now = clock::monotonic();
+        let entry = shared.registry.entry(&config.name);
+        // Spans of this level are there whatever the log's level: each line needs its camera.
+        let span = tracing::error_span!("camera", camera = %config.name, generation);
+        let keep = config.record.pre_alarm + RING_SLACK;
+        let ring = Arc::new(PacketRing::new(bounds(keep, config.record.buffer_bytes)));
+        let detect = config.detect_source.clone().filter(|_| config.detect.enabled).map(|url| {
+            let ring = Arc::new(PacketRing::new(bounds(RING_SLACK, DETECT_RING_BYTES)));
+            FeedLine::new(Feed::Detect, url, ring)
+        });
+        let settings = RecorderSettings {
+            decisions: RecorderConfig {
+                mode: config.record.mode,
+                pre_alarm_us: micros(config.record.pre_alarm),
+                minimal_duration_us: micros(config.detect.minimal_duration),
+                max_file_us: micros(config.record.max_file),
+            },
+            container: config.record.container,
+            audio: config.record.audio,
+            detects: config.detect.enabled,
+        };
+        let recorder = CameraRecorder::new(
+            &config.name,
+            settings,
+            Arc::clone(&shared.archive),
+            Arc::clone(&ring),
+            Arc::clone(&entry.counters),
+        );
+        entry.set_ring(Some(Arc::clone(&ring)));
+        entry.update(|status| {
+            let at = clock::utc_now();
+            (status.generation, status.started_at, status.since) = (generation, at, at);
+            (status.state, status.error) = (CameraState::Starting, None);
+            (status.resolution, status.codec) = (None, None);
+        });
+        CameraActor {
+            main: FeedLine::new(Feed::Main, config.source.clone(), ring),
+            detect,
+            config,
+            generation,
+            shared,
+            entry,
+            parent,
+            span,
+            recorder: OwnedRecorder(recorder),
+            writer: Child::new(now),
+            detector: Child::new(now),
+            open_gap,
+            crash: None,
+            draining: None,
+            stopping: None,
+        }
+    }
+
+    fn start_writer(&mut self, context: &mut Context<Self>) {
+        let writer = WriterActor {
+            camera: self.config.name.clone(),
+            generation: self.generation,
+            recorder: Arc::clone(&self.recorder.0),
+            archive: Arc::clone(&self.shared.archive),
+            detector: None,
+            entry: Arc::clone(&self.entry),
+            registry: Arc::clone(&self.shared.registry),
+            parent: context.address().recipient(),
+            span: self.span.clone(),
+        };
+        let address = writer.start();
+        self.main.listeners.set_writer(Some(address.clone().recipient()));
+        self.writer.started(address);
+        self.introduce();
+    }
+
+    fn start_detector(&mut self, context: &mut Context<Self>) {
+        if !self.config.detect.enabled {
+            return;
+        }
+        let looked_at = self.detect.as_ref().unwrap_or(&self.main);
+        let detector = DetectorActor {
+            camera: self.config.name.clone(),
+            generation: self.generation,
+            config: self.config.detect.clone(),
+            ring: Arc::clone(&looked_at.ring),
+            own_stream: self.detect.is_some(),
+            pool: self.shared.pool.clone(),
+            writer: None,
+            entry: Arc::clone(&self.entry),
+            registry: Arc::clone(&self.shared.registry),
+            parent: context.address().recipient(),
+            span: self.span.clone(),
+            work: Work::new(looked_at.has_lived(self.config.detect.warm_up)),
+        };
+        let address = detector.start();
+        looked_at.listeners.set_detector(Some(address.clone().recipient()));
+        self.detector.started(address);
+        self.introduce();
+    }
+
+    /// Tells writer and detector of each other.
+    fn introduce(&self) {
+        let (Some(writer), Some(detector)) = (&self.writer.address, &self.detector.address) else { return };
+        writer.do_send(SetDetector(detector.clone().recipient()));
+        detector.do_send(SetWriter {
+            triggers: writer.clone().recipient(),
+            looked: writer.clone().recipient(),
+            ended: writer.clone().recipient(),
+        });
+    }
+
+    fn line(&mut self, feed: Feed) -> Option<&mut FeedLine> {
+        match feed {
+            Feed::Main => Some(&mut self.main),
+            Feed::Detect => self.detect.as_mut(),
+        }
+    }
+
+    fn connect(&mut self, feed: Feed, context: &mut Context<Self>) {
+        let (config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
+        let (counters, span) = (Arc::clone(&self.entry.counters), self.span.clone());
+        let Some(line) = self.line(feed) else { return };
+        let address = context.address();
+        if let Err(error) = line.connect(&config, &shared, counters, span, move |report| address.do_send(report)) {
+            let cause = format!("cannot start a thread: {error} (raise the process's limits)");
+            self.lost(feed, cause);
+        }
+    }
+
+    /// A connection failed or was lost: the next try comes after a wait.
+    fn lost(&mut self, feed: Feed, cause: String) {
+        let Some(line) = self.line(feed) else { return };
+        let session = line.live_session();
+        let wait = line.lost(cause.clone());
+        if self.stopping.is_some() {
+            return;
+        }
+        tracing::warn!(cause, wait_s = wait.as_secs_f64(), stream = feed.key(), "no connection; tries again");
+        match feed {
+            Feed::Main => self.offline(session, GapCause::Disconnected),
+            Feed::Detect => self.recorder.0.detector_down(true),
+        }
+    }
+
+    /// No more packets come: what is open is finished once the detector has seen the rest.
+    fn offline(&mut self, session: Option<u64>, cause: GapCause) {
+        if let Some(session) = session {
+            self.draining = Some((session, clock::monotonic() + DRAIN_DEADLINE));
+            match &self.detector.address {
+                Some(detector) if self.detect.is_none() => detector.do_send(SessionEnded(session)),
+                _ => self.recorder.0.session_ended(session),
+            }
+        }
+        if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
+            let since = self.covered_to().unwrap_or(self.entry.status().started_at);
+            self.open_gap = Some(OpenGap { since, cause });
+        }
+    }
+
+    /// The UTC of the newest packet.
+    fn covered_to(&self) -> Option<DateTime<Utc>> {
+        self.main.ring.newest().map(|packet| packet.session.utc(packet.pts_us()))
+    }
+
+    fn end_gap(&mut self, end: DateTime<Utc>) {
+        if let Some(OpenGap { since, cause }) = self.open_gap.take() {
+            let gap = Gap { camera: self.config.name.clone(), start: since, end, cause };
+            gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
+        }
+    }
+
+    fn part_failed(&mut self, part: Part, cause: &str) {
+        self.entry.counters.restarts.fetch_add(1, Ordering::Relaxed);
+        let text = format!("the {} crashed: {cause}", part.name());
+        let wait = match part {
+            Part::Writer => Some(self.writer.failed()),
+            Part::Detector => Some(self.detector.failed()),
+            Part::Camera | Part::Reader | Part::DetectorWorker | Part::ArchiveWorker => None,
+        };
+        match wait {
+            Some(wait) => tracing::error!(part = part.name(), cause, wait_s = wait.as_secs_f64(), "crashed; restarts"),
+            None => tracing::error!(part = part.name(), cause, "crashed; restarts"),
+        }
+        if matches!(part, Part::Detector | Part::DetectorWorker) {
+            self.recorder.0.detector_down(true);
+        }
+        self.crash = Some((clock::monotonic(), text));
+        self.publish();
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        if self.stopping.is_some() {
+            return self.tick_stopping(context);
+        }
+        let gone = "it ended without a word";
+        if self.writer.is_dead() {
+            self.part_failed(Part::Writer, gone);
+        }
+        if self.detector.is_dead() {
+            self.part_failed(Part::Detector, gone);
+        }
+        if self.writer.is_due() {
+            self.start_writer(context);
+        }
+        if self.detector.is_due() {
+            self.start_detector(context);
+        }
+        for feed in [Feed::Main, Feed::Detect] {
+            let (connect_timeout, read_timeout) = (self.config.connect_timeout, self.config.read_timeout);
+            let Some(line) = self.line(feed) else { continue };
+            if let Some(cause) = line.past_deadline(connect_timeout, read_timeout) {
+                self.shared.registry.thread_abandoned();
+                self.lost(feed, cause);
+            } else if line.is_due() {
+                self.connect(feed, context);
+            }
+        }
+        if self.draining.is_some_and(|(_, at)| clock::monotonic() >= at)
+            && let Some((session, _)) = self.draining.take()
+        {
+            self.recorder.0.session_ended(session);
+        }
+        if self.crash.as_ref().is_some_and(|(at, _)| clock::monotonic() - *at > TELL_CRASH_FOR) {
+            self.crash = None;
+        }
+        self.publish();
+    }
+
+    fn tick_stopping(&mut self, context: &mut Context<Self>) {
+        let Some(stopping) = &mut self.stopping else { return };
+        let waited = clock::monotonic() - stopping.began;
+        if !stopping.closing && (self.main.is_finished() || waited > CLOSE_CONNECTION) {
+            stopping.closing = true;
+            self.recorder.0.close();
+        }
+        let is_closed = stopping.closing && self.recorder.0.is_closed();
+        if !is_closed && waited < STOP_DEADLINE {
+            return;
+        }
+        if !is_closed {
+            tracing::error!("the disk stalls; the open recording is finished at the next start");
+        }
+        if !self.main.is_finished() {
+            self.shared.registry.thread_abandoned();
+        }
+        let covered_to = self.open_gap.map(|gap| gap.since).or_else(|| self.covered_to());
+        let (camera, generation) = (self.config.name.clone(), self.generation);
+        if let Some(writer) = &self.writer.address {
+            writer.do_send(super::messages::TurnTaken);
+        }
+        self.parent.stopped.do_send(CameraStopped { camera, generation, covered_to });
+        context.stop();
+    }
+
+    /// The state as the outside sees it.
+    fn publish(&mut self) {
+        let disk = self.recorder.0.trouble();
+        let blocked = disk.clone();
+        let detector_down = self.recorder.0.is_detector_down();
+        let (state, trouble) = match &self.main.phase {
+            Phase::Ended => (CameraState::Stopped, None),
+            Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
+            Phase::Connecting { .. } if self.main.was_tried() => {
+                (CameraState::Reconnecting, self.main.last_cause.clone())
+            }
+            Phase::Connecting { .. } | Phase::Idle => (CameraState::Starting, None),
+            Phase::Live { .. } if disk.is_some() => (CameraState::Degraded, disk),
+            Phase::Live { .. } if detector_down => {
+                let cause = self.detect.as_ref().and_then(|line| line.last_cause.clone());
+                let text = cause.map_or("the detector is down; everything is recorded".to_owned(), |cause| {
+                    format!("detect_source: {cause}; everything is recorded meanwhile")
+                });
+                (CameraState::Degraded, Some(text))
+            }
+            Phase::Live { .. } => (CameraState::Running, None),
+        };
+        let crash = self.crash.as_ref().map(|(_, text)| text.clone());
+        let error = match (trouble, crash) {
+            (Some(trouble), Some(crash)) if state == CameraState::Degraded => Some(format!("{crash}; {trouble}")),
+            (trouble, crash) => trouble.or(crash),
+        };
+        let rates = self.main.rates();
+        let newest = self.main.ring.newest();
+        let counters = &self.entry.counters;
+        let mut news = None;
+        self.entry.update(|status| {
+            status.recording_blocked = blocked;
+            if status.state != state {
+                status.since = clock::utc_now();
+                news = Some(Event::CameraState { camera: status.name.clone(), state, error: error.clone() });
+            }
+            (status.state, status.error) = (state, error);
+            (status.fps, status.bitrate) = rates;
+            status.restarts = counters.restarts.load(Ordering::Relaxed);
+            status.reconnects = counters.reconnects.load(Ordering::Relaxed);
+            if let Some(packet) = newest {
+                let video = &packet.stream.video;
+                status.codec = Some(video.codec.name().to_owned());
+                status.resolution = Some(format!("{}x{}", video.width, video.height));
+            }
+        });
+        if let Some(news) = news {
+            tracing::info!(state = state.name(), "state");
+            self.shared.registry.tell(news);
+        }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+fn bounds(keep: Duration, max_bytes: u64) -> RingBounds {
+    RingBounds { keep_us: micros(keep), max_bytes }
+}
+
+impl Handler<FeedReport> for CameraActor {
+    type Result = ();
+
+    fn handle(&mut self, report: FeedReport, context: &mut Self::Context) {
+        guarded(self, context, "camera.feed_report", |actor, _| {
+            let feed = report.feed;
+            let Some(line) = actor.line(feed) else { return };
+            if line.life != report.life {
+                return;
+            }
+            match report.news {
+                FeedNews::Live { session, first } => {
+                    let again = line.live(session);
+                    if feed == Feed::Main {
+                        actor.entry.counters.reconnects.fetch_add(u64::from(again), Ordering::Relaxed);
+                        actor.end_gap(first);
+                        tracing::info!("connected");
+                    }
+                }
+                FeedNews::Ended => {
+                    let session = line.live_session();
+                    line.ended();
+                    if feed == Feed::Main && actor.stopping.is_none() {
+                        tracing::info!("the source has ended");
+                        actor.offline(session, GapCause::Disconnected);
+                        actor.open_gap = None;
+                    }
+                }
+                FeedNews::Lost(error) => actor.lost(feed, error.to_string()),
+                FeedNews::Crashed(cause) => {
+                    actor.lost(feed, format!("the reader crashed: {cause}"));
+                    actor.part_failed(Part::Reader, &cause);
+                    if let Some(gap) = &mut actor.open_gap {
+                        gap.cause = GapCause::Crash;
+                    }
+                }
+            }
+            if actor.stopping.is_none() {
+                actor.publish();
+            }
+        });
+    }
+}
+
+impl Handler<PartFailed> for CameraActor {
+    type Result = ();
+
+    fn handle(&mut self, failed: PartFailed, context: &mut Self::Context) {
+        guarded(self, context, "camera.part_failed", |actor, _| actor.part_failed(failed.part, &failed.cause));
+    }
+}
+
+impl Handler<StopCamera> for CameraActor {
+    type Result = ();
+
+    fn handle(&mut self, _: StopCamera, context: &mut Self::Context) {
+        guarded(self, context, "camera.stop", |actor, context| {
+            if actor.stopping.is_some() {
+                return;
+            }
+            actor.main.cancel();
+            if let Some(line) = &mut actor.detect {
+                line.cancel();
+            }
+            actor.stopping = Some(Stopping { began: clock::monotonic(), closing: false });
+            context.run_interval(STOPPING_TICK, |actor, context| {
+                guarded(actor, context, "camera.stopping", Self::tick_stopping);
+            });
+        });
+    }
+}
+
+impl Handler<RetryNow> for CameraActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RetryNow, context: &mut Self::Context) {
+        guarded(self, context, "camera.retry", |actor, context| {
+            for feed in [Feed::Main, Feed::Detect] {
+                if actor.line(feed).is_some_and(FeedLine::retry_now) {
+                    actor.connect(feed, context);
+                }
+            }
+            actor.publish();
+        });
+    }
+}
+
+impl Handler<TriggerByHand> for CameraActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TriggerByHand, context: &mut Self::Context) {
+        guarded(self, context, "camera.trigger", |actor, _| {
+            if !actor.recorder.0.trigger_now() {
+                tracing::warn!("an event was asked for, but there is no video yet");
+            }
+        });
+    }
+}
+
+impl Drop for CameraActor {
+    fn drop(&mut self) {
+        self.shared.registry.clear_alarm(DISK_ALARM, Some(&self.config.name));
+    }
+}

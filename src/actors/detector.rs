@@ -1,0 +1,318 @@
+//! The DetectorActor: takes notices of new frames, has them looked at on the shared threads, and answers with
+//! triggers. It decides nothing itself and never decodes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+
+use super::guard::{CameraPart, guarded};
+use super::looker::{Change, Look, Looker};
+use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
+use super::pool::Pool;
+use super::registry::{CameraEntry, Registry};
+use crate::archive::recorder::MappedOnset;
+use crate::clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::camera::Event;
+use crate::domain::config::DetectConfig;
+use crate::domain::motion::MotionChange;
+use crate::media::PacketRing;
+use crate::media::packet::Session;
+
+/// Triggers that are kept for a new writer.
+const KEPT_TRIGGERS: usize = 16;
+const TICK: Duration = Duration::from_millis(250);
+/// How far the clocks of a camera's two streams may lie apart: both are mapped by arrival.
+const STREAMS_APART: Duration = Duration::from_millis(500);
+
+/// What a DetectorActor is made of.
+pub struct DetectorActor {
+    pub camera: String,
+    pub generation: u64,
+    pub config: DetectConfig,
+    pub ring: Arc<PacketRing>,
+    /// It looks at another stream than the one that is recorded.
+    pub own_stream: bool,
+    pub pool: Pool,
+    /// Handed over when the writer has started, and again when it was replaced.
+    pub writer: Option<SetWriter>,
+    pub entry: Arc<CameraEntry>,
+    pub registry: Arc<Registry>,
+    pub parent: Recipient<PartFailed>,
+    pub span: tracing::Span,
+    pub work: Work,
+}
+
+/// Where the looking stands.
+pub struct Work {
+    looker: LookerState,
+    /// There was news while a turn was under way.
+    again: bool,
+    /// The session that gets no more packets.
+    ending: Option<u64>,
+    backoff: Backoff,
+    began: Instant,
+    /// The camera has settled; a new looker needs no warm-up.
+    settled: bool,
+    /// The last triggers, for a writer that takes the place of a crashed one.
+    sent: VecDeque<Trigger>,
+}
+
+enum LookerState {
+    Idle(Box<Looker>),
+    OnTurn,
+    /// Crashed; a new one is made then.
+    Down(Instant),
+}
+
+impl Work {
+    /// `settled`: see [`Looker::new`].
+    pub fn new(settled: bool) -> Self {
+        let now = clock::monotonic();
+        Work {
+            looker: LookerState::Down(now),
+            again: false,
+            ending: None,
+            backoff: Backoff::default(),
+            began: now,
+            settled,
+            sent: VecDeque::new(),
+        }
+    }
+}
+
+impl CameraPart for DetectorActor {
+    const PART: Part = Part::Detector;
+
+    fn camera(&self) -> &str {
+        &self.camera
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    fn parent(&self) -> &Recipient<PartFailed> {
+        &self.parent
+    }
+}
+
+impl Actor for DetectorActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        guarded(self, context, "detector.started", |_, context| {
+            context.run_interval(TICK, |actor, context| {
+                guarded(actor, context, "detector.tick", |actor, context| actor.turn(context));
+            });
+        });
+    }
+
+    fn stopped(&mut self, context: &mut Self::Context) {
+        guarded(self, context, "detector.stopped", |actor, _| {
+            actor.entry.update(|status| status.motion = false);
+        });
+    }
+}
+
+/// The end of a turn on the shared threads.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct TurnDone(Result<(Box<Looker>, Look, Option<u64>), String>);
+
+impl DetectorActor {
+    /// Starts a turn unless one is under way.
+    fn turn(&mut self, context: &mut Context<Self>) {
+        let now = clock::monotonic();
+        let mut looker = match std::mem::replace(&mut self.work.looker, LookerState::OnTurn) {
+            LookerState::OnTurn => {
+                self.work.again = true;
+                return;
+            }
+            LookerState::Down(until) if now < until => {
+                self.work.looker = LookerState::Down(until);
+                return;
+            }
+            LookerState::Down(_) => {
+                match Looker::new(&self.camera, &self.config, Arc::clone(&self.ring), self.work.settled) {
+                    Ok(looker) => {
+                        self.work.began = now;
+                        Box::new(looker)
+                    }
+                    Err(cause) => return self.worker_failed(cause),
+                }
+            }
+            LookerState::Idle(looker) => looker,
+        };
+        self.work.again = false;
+        let ending = self.work.ending;
+        let address = context.address();
+        let span = self.span.clone();
+        self.pool.submit(
+            move || {
+                let _in_span = span.enter();
+                let mut look = looker.look();
+                let ended = if look.more { None } else { ending };
+                if ended.is_some() {
+                    let last = looker.drain();
+                    look.changes.extend(last.changes);
+                    look.decoded += last.decoded;
+                    look.looked = last.looked.or(look.looked);
+                }
+                (looker, look, ended)
+            },
+            move |result| address.do_send(TurnDone(result)),
+        );
+    }
+
+    fn worker_failed(&mut self, cause: String) {
+        let now = clock::monotonic();
+        let wait = self.work.backoff.failed(now - self.work.began, fastrand::f64());
+        self.work.looker = LookerState::Down(now + wait);
+        self.entry.update(|status| status.motion = false);
+        self.parent.do_send(PartFailed {
+            camera: self.camera.clone(),
+            part: Part::DetectorWorker,
+            generation: self.generation,
+            cause,
+        });
+    }
+
+    fn publish(&mut self, look: Look) {
+        let counters = &self.entry.counters;
+        counters.frames_decoded.fetch_add(look.decoded, Ordering::Relaxed);
+        counters.frames_skipped.fetch_add(look.skipped, Ordering::Relaxed);
+        if let Some(fault) = look.fault {
+            tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
+        }
+        for change in look.changes {
+            self.publish_change(change);
+        }
+        if let Some((session, pts_us)) = look.looked {
+            self.work.settled = true;
+            let utc = self.own_stream.then(|| session.utc(pts_us));
+            if let Some(writer) = &self.writer {
+                writer.looked.do_send(Looked { session: session.id, pts_us, utc });
+            }
+        }
+    }
+
+    fn publish_change(&mut self, change: Change) {
+        let Change { session, seq, motion } = change;
+        let camera = self.camera.clone();
+        match motion {
+            MotionChange::Started { onset_us } => {
+                self.entry.counters.motion_events.fetch_add(1, Ordering::Relaxed);
+                self.entry.update(|status| status.motion = true);
+                let at = session.utc(onset_us);
+                tracing::info!(%at, "motion");
+                self.registry.tell(Event::MotionStarted { camera, at });
+                self.trigger(&session, seq, onset_us, onset_us);
+            }
+            MotionChange::Prolonged { onset_us, last_motion_us } => {
+                self.trigger(&session, seq, onset_us, last_motion_us);
+            }
+            MotionChange::Ended { last_motion_us, .. } => {
+                self.entry.update(|status| status.motion = false);
+                let at = session.utc(last_motion_us);
+                tracing::info!(%at, "no more motion");
+                self.registry.tell(Event::MotionEnded { camera, at });
+            }
+        }
+    }
+
+    fn trigger(&mut self, session: &Arc<Session>, seq: u64, onset_us: i64, last_motion_us: i64) {
+        let mapped = self.own_stream.then(|| MappedOnset {
+            onset: session.utc(onset_us),
+            last_motion: session.utc(last_motion_us),
+            uncertainty: STREAMS_APART,
+        });
+        let trigger = Trigger { session: session.id, seq, onset_us, last_motion_us, mapped };
+        let sent = &mut self.work.sent;
+        match sent.back_mut() {
+            Some(last) if (last.session, last.onset_us) == (trigger.session, onset_us) => *last = trigger,
+            _ => sent.push_back(trigger),
+        }
+        if sent.len() > KEPT_TRIGGERS {
+            sent.pop_front();
+        }
+        if let Some(writer) = &self.writer {
+            writer.triggers.do_send(trigger);
+        }
+    }
+}
+
+impl Handler<Frame> for DetectorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Frame, context: &mut Self::Context) {
+        guarded(self, context, "detector.frame", |actor, context| actor.turn(context));
+    }
+}
+
+impl Handler<SessionEnded> for DetectorActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: SessionEnded, context: &mut Self::Context) {
+        guarded(self, context, "detector.session_ended", |actor, context| {
+            actor.work.ending = Some(ended.0);
+            actor.turn(context);
+        });
+    }
+}
+
+impl Handler<SetWriter> for DetectorActor {
+    type Result = ();
+
+    fn handle(&mut self, writer: SetWriter, context: &mut Self::Context) {
+        guarded(self, context, "detector.set_writer", |actor, _| {
+            // What the writer before may not have got; what is stored already changes nothing.
+            for trigger in &actor.work.sent {
+                writer.triggers.do_send(*trigger);
+            }
+            actor.writer = Some(writer);
+        });
+    }
+}
+
+impl Handler<WriterState> for DetectorActor {
+    type Result = ();
+
+    fn handle(&mut self, state: WriterState, context: &mut Self::Context) {
+        guarded(self, context, "detector.writer_state", |_, _| {
+            tracing::debug!(recording = state.recording, "the writer says what it does");
+        });
+    }
+}
+
+
+impl Handler<TurnDone> for DetectorActor {
+    type Result = ();
+
+    fn handle(&mut self, done: TurnDone, context: &mut Self::Context) {
+        guarded(self, context, "detector.turn_done", |actor, context| match done.0 {
+            Err(cause) => actor.worker_failed(cause),
+            Ok((looker, look, ended)) => {
+                let more = look.more || actor.work.again;
+                actor.work.looker = LookerState::Idle(looker);
+                actor.publish(look);
+                if let Some(session) = ended {
+                    actor.work.ending = None;
+                    if let Some(writer) = &actor.writer {
+                        writer.ended.do_send(SessionEnded(session));
+                    }
+                }
+                if more || actor.work.ending.is_some() {
+                    actor.turn(context);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,205 @@
+//! The detector's way over a ring: decode, compare, decide. Runs in short turns on the shared threads.
+//!
+//! When it falls behind it goes on at the newest keyframe and counts what it left out; recording is never held
+//! up by it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::config::DetectConfig;
+use crate::domain::motion::{Motion, MotionChange};
+use crate::domain::ring::Read;
+use crate::domain::stream::Track;
+use crate::failpoint;
+use crate::media::decode::LumaDecoder;
+use crate::media::detect::Detector;
+use crate::media::packet::Session;
+use crate::media::{Packet, PacketRing};
+
+/// Video packets a turn takes before another camera gets its turn.
+const PACKETS_A_TURN: usize = 8;
+/// Further behind than this, the detector goes on at the newest keyframe.
+const MAX_LAG_US: i64 = 3_000_000;
+/// Pictures a decoder may hold back; times of so many packets are remembered.
+const REORDERED: usize = 64;
+
+/// A camera's detector between two turns.
+pub struct Looker {
+    camera: String,
+    config: DetectConfig,
+    ring: Arc<PacketRing>,
+    /// Next packet to look at; None before the first.
+    cursor: Option<u64>,
+    session: Option<Arc<Session>>,
+    decoder: LumaDecoder,
+    detector: Detector,
+    motion: Motion,
+    /// (pts, sequence) of the packets that are in the decoder.
+    in_decoder: VecDeque<(i64, u64)>,
+    needs_keyframe: bool,
+}
+
+/// What a turn brought.
+#[derive(Default)]
+pub struct Look {
+    /// In order, each with its session and the sequence of the frame that decided.
+    pub changes: Vec<Change>,
+    /// Everything up to here was looked at.
+    pub looked: Option<(Arc<Session>, i64)>,
+    pub decoded: u64,
+    pub skipped: u64,
+    /// There is more for another turn.
+    pub more: bool,
+    /// The last fault of the decoder.
+    pub fault: Option<String>,
+}
+
+/// A change of motion, and where.
+pub struct Change {
+    pub session: Arc<Session>,
+    pub seq: u64,
+    pub motion: MotionChange,
+}
+
+impl Looker {
+    /// `settled`: the camera runs already, so that no warm-up is needed (a restart of the detector alone).
+    pub fn new(camera: &str, config: &DetectConfig, ring: Arc<PacketRing>, settled: bool) -> Result<Self, String> {
+        let warm_up = if settled { 0 } else { config.warm_up.as_micros() as i64 };
+        Ok(Looker {
+            camera: camera.to_owned(),
+            detector: Detector::new(config).map_err(|error| error.to_string())?,
+            motion: Motion::new(warm_up, config.minimal_duration.as_micros() as i64),
+            config: config.clone(),
+            ring,
+            cursor: None,
+            session: None,
+            decoder: LumaDecoder::new(),
+            in_decoder: VecDeque::new(),
+            needs_keyframe: true,
+        })
+    }
+
+    /// One turn.
+    pub fn look(&mut self) -> Look {
+        failpoint::reach("worker.detector", &self.camera);
+        let mut look = Look::default();
+        let mut taken = 0;
+        loop {
+            let Some(seq) = self.cursor.or_else(|| self.ring.newest_keyframe()) else { return look };
+            if taken == PACKETS_A_TURN {
+                look.more = true;
+                return look;
+            }
+            let seq = self.catch_up(seq, &mut look);
+            match self.ring.read(seq) {
+                Read::Empty => {
+                    self.cursor = Some(seq);
+                    return look;
+                }
+                Read::Overtaken { resume } => {
+                    look.skipped += resume - seq;
+                    self.jump();
+                    self.cursor = Some(resume);
+                }
+                Read::Item(packet) => {
+                    self.cursor = Some(seq + 1);
+                    if packet.track == Track::Video {
+                        taken += 1;
+                        self.take(seq, &packet, &mut look);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The session's last packets: takes what the decoder still holds.
+    pub fn drain(&mut self) -> Look {
+        let mut look = Look::default();
+        if let Some(session) = self.session.clone() {
+            let newest_us = self.ring.newest().filter(|p| p.session.id == session.id).map(|p| p.pts_us());
+            self.decode(None, &session, &mut look);
+            self.jump();
+            if let Some(newest_us) = newest_us {
+                look.looked = Some((session, newest_us));
+            }
+        }
+        look
+    }
+
+    /// Where to go on, when the ring is too far ahead.
+    fn catch_up(&mut self, seq: u64, look: &mut Look) -> u64 {
+        let (Some(current), Some(newest)) = (self.ring.get(seq), self.ring.newest()) else { return seq };
+        let lag_us = newest.dts_us() - current.dts_us();
+        if newest.session.id != current.session.id || lag_us < MAX_LAG_US {
+            return seq;
+        }
+        match self.ring.newest_keyframe() {
+            Some(key) if key > seq => {
+                look.skipped += key - seq;
+                self.jump();
+                key
+            }
+            _ => seq,
+        }
+    }
+
+    fn jump(&mut self) {
+        self.decoder.flush();
+        self.in_decoder.clear();
+        self.needs_keyframe = true;
+    }
+
+    fn take(&mut self, seq: u64, packet: &Arc<Packet>, look: &mut Look) {
+        if self.session.as_ref().is_none_or(|session| session.id != packet.session.id) {
+            if let Some(old) = self.session.replace(Arc::clone(&packet.session)) {
+                self.decode(None, &old, look);
+                // A new connection is a new scene: settle again.
+                self.motion = Motion::new(
+                    self.config.warm_up.as_micros() as i64,
+                    self.config.minimal_duration.as_micros() as i64,
+                );
+            }
+            self.jump();
+        }
+        if self.needs_keyframe && !packet.keyframe {
+            look.skipped += 1;
+            return;
+        }
+        self.needs_keyframe = false;
+        self.in_decoder.push_back((packet.pts_us(), seq));
+        if self.in_decoder.len() > REORDERED {
+            self.in_decoder.pop_front();
+        }
+        let session = Arc::clone(&packet.session);
+        self.decode(Some(packet), &session, look);
+    }
+
+    fn decode(&mut self, packet: Option<&Packet>, session: &Arc<Session>, look: &mut Look) {
+        let Looker { decoder, detector, motion, in_decoder, .. } = self;
+        let mut fault = None;
+        let mut sink = |view: crate::media::decode::LumaView<'_>| {
+            look.decoded += 1;
+            let pts_us = view.pts_us;
+            let seq = in_decoder.iter().find(|(pts, _)| *pts == pts_us).map_or(0, |(_, seq)| *seq);
+            match detector.look(&view) {
+                Ok(score) => {
+                    if let Some(change) = motion.look(session.id, pts_us, score.moving) {
+                        look.changes.push(Change { session: Arc::clone(session), seq, motion: change });
+                    }
+                }
+                Err(error) => fault = Some(error.to_string()),
+            }
+            look.looked = Some((Arc::clone(session), pts_us));
+        };
+        let result = match packet {
+            Some(packet) => decoder.decode(packet, &mut sink),
+            None => decoder.drain(&mut sink),
+        };
+        if let Err(error) = result {
+            fault = Some(error.to_string());
+        }
+        if fault.is_some() {
+            look.fault = fault;
+        }
+    }
+}

@@ -1,0 +1,610 @@
+//! The Supervisor: compares what `config.d/` says with what runs, and starts, stops and restarts CameraActors.
+//!
+//! Good news (a new or changed configuration) is acted on at once. Bad news (a file that is gone or broken) is
+//! believed when a second look agrees, because an editor's save may show either for a moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message};
+
+use super::camera::{CameraActor, Parent, Shared};
+use super::guard::caught;
+use super::janitor::Retention;
+use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
+use super::registry::CameraCommand;
+use super::watch;
+use crate::clock;
+use crate::config::{self, Loaded, Problem, Scan};
+use crate::domain::backoff::Backoff;
+use crate::domain::camera::{CameraState, Event, GapCause};
+use crate::domain::config::{CameraConfig, GlobalConfig, RecordMode};
+
+const TICK: Duration = Duration::from_millis(250);
+/// How often the folder is read without any hint.
+const POLL: Duration = Duration::from_secs(10);
+/// When bad news is looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(400);
+/// A camera that does not report its end is left behind.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// The process ends after this, whatever still stalls.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(4500);
+
+/// Read the folder.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Look;
+
+/// Re-read everything, retry everything, reopen the log.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reload;
+
+/// Finish all recordings and end the process.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Shutdown;
+
+/// Restart one camera, from a person.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RestartCamera(pub String);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Scanned {
+    scan: Scan,
+    loaded: Arc<Loaded>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GlobalRead(Result<Loaded, Vec<Problem>>);
+
+/// What the Supervisor tells the process it runs in.
+pub trait Host: Send {
+    /// The first scan is done: cameras are starting.
+    fn ready(&self);
+    /// All is well with supervision; called on every tick.
+    fn alive(&self);
+    /// A reload begins; the log is to be reopened.
+    fn reloading(&self);
+    /// `tarsier.yaml` was read again.
+    fn reloaded(&self, global: &GlobalConfig);
+    fn stopping(&self);
+    /// All cameras have ended, or are left behind.
+    fn stopped(&self);
+}
+
+/// The Supervisor.
+pub struct Supervisor {
+    config_path: PathBuf,
+    loaded: Arc<Loaded>,
+    shared: Arc<Shared>,
+    retention: Arc<Retention>,
+    host: Box<dyn Host>,
+    arbiters: Vec<Arbiter>,
+    cameras: BTreeMap<String, Camera>,
+    scanning: Scanning,
+    next_generation: u64,
+    last_scan: Option<Instant>,
+    second_look_at: Option<Instant>,
+    /// Problems that are reported already.
+    reported: BTreeMap<String, String>,
+    shutdown_since: Option<Instant>,
+    ready: bool,
+    backoff: Backoff,
+    began: Instant,
+}
+
+#[derive(PartialEq)]
+enum Scanning {
+    Idle,
+    UnderWay,
+    /// Another hint came meanwhile.
+    Again,
+}
+
+/// One camera's file, and what runs for it.
+struct Camera {
+    config: Option<Arc<CameraConfig>>,
+    run: Run,
+    backoff: Backoff,
+    /// The bad news of the last scan: believed at the next.
+    doubt: Option<Doubt>,
+    open_gap: Option<OpenGap>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Doubt {
+    Gone,
+    Broken(String),
+}
+
+enum Run {
+    Idle,
+    Running { address: Addr<CameraActor>, generation: u64, began: Instant },
+    Stopping { generation: u64, since: Instant, cause: GapCause },
+    /// Crashed.
+    Waiting { until: Instant },
+}
+
+impl Supervisor {
+    /// Starts it on the arbiter of the caller; cameras run on `arbiters`.
+    pub fn start_with(
+        config_path: PathBuf,
+        loaded: Loaded,
+        shared: Arc<Shared>,
+        retention: Arc<Retention>,
+        host: Box<dyn Host>,
+        arbiters: Vec<Arbiter>,
+    ) -> Addr<Self> {
+        Supervisor {
+            config_path,
+            loaded: Arc::new(loaded),
+            shared,
+            retention,
+            host,
+            arbiters,
+            cameras: BTreeMap::new(),
+            scanning: Scanning::Idle,
+            next_generation: 1,
+            last_scan: None,
+            second_look_at: None,
+            reported: BTreeMap::new(),
+            shutdown_since: None,
+            ready: false,
+            backoff: Backoff::default(),
+            began: clock::monotonic(),
+        }
+        .start()
+    }
+
+    fn look(&mut self, context: &mut Context<Self>) {
+        if self.scanning != Scanning::Idle {
+            self.scanning = Scanning::Again;
+            return;
+        }
+        self.scanning = Scanning::UnderWay;
+        self.last_scan = Some(clock::monotonic());
+        let (loaded, address) = (Arc::clone(&self.loaded), context.address());
+        // Files may be on a slow disk: read elsewhere.
+        actix::spawn(async move {
+            let read = Arc::clone(&loaded);
+            let scanned = tokio::task::spawn_blocking(move || config::scan_cameras(&read)).await;
+            let scan = scanned.unwrap_or_else(|error| {
+                tracing::error!(%error, "reading the cameras' folder crashed");
+                Scan { cameras: BTreeMap::new(), problems: Vec::new(), listed: false }
+            });
+            address.do_send(Scanned { scan, loaded });
+        });
+    }
+
+    /// Acts on what a scan found.
+    fn apply(&mut self, scan: Scan, context: &mut Context<Self>) {
+        self.report_others(&scan.problems);
+        let mut doubts = false;
+        let names: BTreeSet<String> = self.cameras.keys().chain(scan.cameras.keys()).cloned().collect();
+        let mut found = scan.cameras;
+        for name in names {
+            match found.remove(&name) {
+                Some(Ok(config)) => self.configured(&name, config, context),
+                Some(Err(problems)) => {
+                    let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                    doubts |= self.doubted(&name, Doubt::Broken(text), context);
+                }
+                // A folder that can't be read says nothing about its files.
+                None if !scan.listed => {}
+                None => doubts |= self.doubted(&name, Doubt::Gone, context),
+            }
+        }
+        self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
+        if !self.ready && !doubts {
+            self.ready = true;
+            self.host.ready();
+        }
+    }
+
+    /// Problems that belong to no camera: told once.
+    fn report_others(&mut self, problems: &[Problem]) {
+        let mut reported = BTreeMap::new();
+        for problem in problems {
+            let text = problem.to_string();
+            let file = problem.file.display().to_string();
+            if self.reported.get(&text).is_none() {
+                tracing::error!(file, "{text}");
+                self.shared.registry.tell(Event::ConfigRefused { file: file.clone(), error: text.clone() });
+            }
+            reported.insert(text, file);
+        }
+        self.reported = reported;
+    }
+
+    /// A camera's file is good.
+    fn configured(&mut self, name: &str, config: CameraConfig, context: &mut Context<Self>) {
+        let camera = self.cameras.entry(name.to_owned()).or_insert_with(Camera::new);
+        camera.doubt = None;
+        let entry = self.shared.registry.entry(name);
+        let had_error = entry.status().config_error.is_some();
+        entry.update(|status| status.config_error = None);
+        if camera.config.as_deref() == Some(&config) {
+            if had_error {
+                tracing::info!(camera = name, "the file is good again; nothing changed");
+            }
+            return;
+        }
+        self.retention.set_camera(name, config.retention.clone());
+        let is_first = camera.config.is_none();
+        let config = Arc::new(config);
+        camera.config = Some(Arc::clone(&config));
+        entry.update(|status| status.expects_recording = config.enabled && config.record.mode != RecordMode::Off);
+        if !is_first || had_error {
+            tracing::info!(camera = name, "new configuration");
+        }
+        self.shared.registry.tell(Event::ConfigApplied { camera: name.to_owned() });
+        self.drive(name, GapCause::Reload, context);
+    }
+
+    /// A camera's file is gone or broken. True if that has to be looked at again before it is believed.
+    fn doubted(&mut self, name: &str, doubt: Doubt, context: &mut Context<Self>) -> bool {
+        let camera = self.cameras.entry(name.to_owned()).or_insert_with(Camera::new);
+        let told_before = camera.doubt.replace(doubt.clone());
+        if told_before.as_ref() != Some(&doubt) {
+            return true;
+        }
+        match doubt {
+            Doubt::Gone => {
+                tracing::info!(camera = name, "its file is gone; the camera stops");
+                camera.config = None;
+                self.drive(name, GapCause::Reload, context);
+            }
+            Doubt::Broken(text) => {
+                let entry = self.shared.registry.entry(name);
+                if entry.status().config_error.as_deref() == Some(text.as_str()) {
+                    return false;
+                }
+                let runs = camera.config.is_some();
+                let goes_on = if runs { "the running camera goes on as it was" } else { "the camera does not start" };
+                tracing::error!(camera = name, "{text}; {goes_on}");
+                entry.update(|status| {
+                    status.config_error = Some(text.clone());
+                    if !runs {
+                        status.state = CameraState::ConfigError;
+                        status.since = clock::utc_now();
+                        status.error = Some(text.clone());
+                    }
+                });
+                let file = format!("{name}.yaml");
+                self.shared.registry.tell(Event::ConfigRefused { file, error: text });
+            }
+        }
+        false
+    }
+
+    /// Brings a camera from what runs nearer to what is wanted.
+    fn drive(&mut self, name: &str, cause: GapCause, context: &mut Context<Self>) {
+        let shutting_down = self.shutdown_since.is_some();
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        match &camera.run {
+            Run::Running { address, generation, .. } => {
+                address.do_send(StopCamera);
+                camera.run = Run::Stopping { generation: *generation, since: clock::monotonic(), cause };
+                self.shared.registry.entry(name).set_commands(None);
+            }
+            Run::Stopping { .. } => {}
+            Run::Waiting { .. } if shutting_down => camera.run = Run::Idle,
+            Run::Waiting { .. } | Run::Idle => {
+                camera.run = Run::Idle;
+                match &camera.config {
+                    Some(_) if shutting_down => {}
+                    Some(config) if config.enabled => self.start_camera(name, context),
+                    Some(_) => {
+                        self.shared.registry.entry(name).update(|status| {
+                            (status.state, status.since, status.error) =
+                                (CameraState::Disabled, clock::utc_now(), None);
+                        });
+                    }
+                    None => {
+                        self.cameras.remove(name);
+                        self.shared.registry.remove(name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_camera(&mut self, name: &str, context: &mut Context<Self>) {
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        let Some(config) = camera.config.clone() else { return };
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        let arbiter = &self.arbiters[generation as usize % self.arbiters.len()];
+        let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
+        let shared = Arc::clone(&self.shared);
+        let gap = camera.open_gap.take();
+        let actor = CameraActor::new(config, generation, shared, parent, gap);
+        let address = CameraActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        let (to_camera, to_self, own_name) = (address.clone(), context.address(), name.to_owned());
+        self.shared.registry.entry(name).set_commands(Some(Box::new(move |command| match command {
+            CameraCommand::Trigger => to_camera.do_send(TriggerByHand),
+            CameraCommand::Restart => to_self.do_send(RestartCamera(own_name.clone())),
+        })));
+        camera.run = Run::Running { address, generation, began: clock::monotonic() };
+    }
+
+    /// A CameraActor is gone without having been told to.
+    fn camera_failed(&mut self, name: &str, generation: u64, cause: &str, context: &mut Context<Self>) {
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        let now = clock::monotonic();
+        match camera.run {
+            Run::Running { generation: running, began, .. } if running == generation => {
+                let wait = camera.backoff.failed(now - began, fastrand::f64());
+                tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
+                camera.run = Run::Waiting { until: now + wait };
+                let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
+                camera.open_gap =
+                    records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+                let entry = self.shared.registry.entry(name);
+                entry.set_commands(None);
+                let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+                entry.update(|status| {
+                    status.state = CameraState::Backoff;
+                    status.since = clock::utc_now();
+                    status.error = Some(format!("the camera actor crashed: {cause}"));
+                    status.restarts = restarts;
+                });
+            }
+            Run::Stopping { generation: stopping, .. } if stopping == generation => {
+                self.camera_stopped(name, None, context);
+            }
+            _ => {}
+        }
+    }
+
+    /// A CameraActor that was told to stop is gone: start the next, or leave it.
+    fn camera_stopped(&mut self, name: &str, covered: Option<CameraStopped>, context: &mut Context<Self>) {
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        let Run::Stopping { cause, .. } = camera.run else { return };
+        camera.run = Run::Idle;
+        let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
+        camera.open_gap = records.then(|| {
+            let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
+            OpenGap { since, cause }
+        });
+        self.drive(name, cause, context);
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        self.host.alive();
+        let now = clock::monotonic();
+        let names: Vec<String> = self.cameras.keys().cloned().collect();
+        for name in names {
+            let Some(camera) = self.cameras.get(&name) else { continue };
+            match &camera.run {
+                Run::Running { address, generation, .. } if !address.connected() => {
+                    let generation = *generation;
+                    self.camera_failed(&name, generation, "it ended without a word", context);
+                }
+                Run::Stopping { since, .. } if now - *since > STOP_DEADLINE => {
+                    tracing::error!(camera = name, "does not stop in time and is left behind");
+                    self.camera_stopped(&name, None, context);
+                }
+                Run::Waiting { until } if now >= *until => self.drive(&name, GapCause::Crash, context),
+                _ => {}
+            }
+        }
+        if let Some(since) = self.shutdown_since {
+            let all_stopped = self.cameras.values().all(|camera| matches!(camera.run, Run::Idle));
+            if all_stopped || now - since > SHUTDOWN_DEADLINE {
+                if !all_stopped {
+                    tracing::error!("not everything could be finished in time; the next start repairs it");
+                }
+                context.stop();
+                self.host.stopped();
+            }
+            return;
+        }
+        let poll_due = self.last_scan.is_none_or(|last| now - last >= POLL);
+        if poll_due || self.second_look_at.is_some_and(|at| now >= at) {
+            self.second_look_at = None;
+            self.look(context);
+        }
+    }
+
+    fn reload(&mut self, context: &mut Context<Self>) {
+        tracing::info!("reload");
+        self.host.reloading();
+        for camera in self.cameras.values() {
+            if let Run::Running { address, .. } = &camera.run {
+                address.do_send(RetryNow);
+            }
+        }
+        for camera in self.cameras.values_mut() {
+            if let Run::Waiting { until } = &mut camera.run {
+                *until = clock::monotonic();
+            }
+        }
+        let (path, address) = (self.config_path.clone(), context.address());
+        actix::spawn(async move {
+            let read = tokio::task::spawn_blocking(move || config::load_global(&path)).await;
+            if let Ok(read) = read {
+                address.do_send(GlobalRead(read));
+            }
+        });
+    }
+
+    fn global_read(&mut self, read: Result<Loaded, Vec<Problem>>, context: &mut Context<Self>) {
+        match read {
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!("{problem}; nothing is changed");
+                    let file = problem.file.display().to_string();
+                    self.shared.registry.tell(Event::ConfigRefused { file, error: problem.to_string() });
+                }
+                self.host.reloaded(&self.loaded.global);
+            }
+            Ok(loaded) => {
+                let (old, new) = (&self.loaded.global, &loaded.global);
+                for (key, differs) in [
+                    ("archive.path", old.archive.path != new.archive.path),
+                    ("archive.layout", old.archive.layout != new.archive.layout),
+                    ("archive.sync", old.archive.sync != new.archive.sync),
+                    ("web.listen", old.web != new.web),
+                    ("log.path", old.log.path != new.log.path),
+                    ("cameras", old.cameras_dir != new.cameras_dir),
+                ] {
+                    if differs {
+                        tracing::warn!(key, "was changed; that needs a restart of the process");
+                    }
+                }
+                self.retention.set_archive(&loaded.global.archive);
+                self.loaded = Arc::new(loaded);
+                self.host.reloaded(&self.loaded.global);
+                self.look(context);
+            }
+        }
+    }
+}
+
+/// Runs a handler's body. The Supervisor goes on in place after a panic: what it knows of running cameras must
+/// not be lost, and every scan brings it back in step. One that panics on every tick feeds no watchdog.
+fn survived(
+    actor: &mut Supervisor,
+    context: &mut Context<Supervisor>,
+    place: &str,
+    body: impl FnOnce(&mut Supervisor, &mut Context<Supervisor>),
+) {
+    if let Err(cause) = caught(place, "supervisor", || body(actor, context)) {
+        let wait = actor.backoff.failed(clock::monotonic() - actor.began, fastrand::f64());
+        tracing::error!(cause, wait_s = wait.as_secs_f64(), "the supervisor crashed; it looks at everything again");
+        actor.began = clock::monotonic();
+        actor.second_look_at = Some(clock::monotonic() + wait);
+    }
+}
+
+impl Camera {
+    fn new() -> Self {
+        Camera { config: None, run: Run::Idle, backoff: Backoff::default(), doubt: None, open_gap: None }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(TICK, |actor, context| {
+            survived(actor, context, "supervisor.tick", Self::tick);
+        });
+        let address = context.address();
+        let folder = self.loaded.global.cameras_dir.clone();
+        if let Err(error) = watch::start(&folder, move || address.do_send(Look)) {
+            tracing::warn!(%error, "cannot watch the cameras' folder; it is read every 10 s");
+        }
+        survived(self, context, "supervisor.started", Self::look);
+    }
+}
+
+impl Handler<Look> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, context: &mut Self::Context) {
+        survived(self, context, "supervisor.look", Self::look);
+    }
+}
+
+impl Handler<Scanned> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, scanned: Scanned, context: &mut Self::Context) {
+        let again = self.scanning == Scanning::Again;
+        self.scanning = Scanning::Idle;
+        survived(self, context, "supervisor.scanned", |actor, context| {
+            if actor.shutdown_since.is_some() {
+                return;
+            }
+            let outdated = !Arc::ptr_eq(&scanned.loaded, &actor.loaded);
+            if !outdated {
+                actor.apply(scanned.scan, context);
+            }
+            if again || outdated {
+                actor.look(context);
+            }
+        });
+    }
+}
+
+impl Handler<Reload> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Reload, context: &mut Self::Context) {
+        survived(self, context, "supervisor.reload", Self::reload);
+    }
+}
+
+impl Handler<GlobalRead> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, read: GlobalRead, context: &mut Self::Context) {
+        survived(self, context, "supervisor.global_read", |actor, context| actor.global_read(read.0, context));
+    }
+}
+
+impl Handler<RestartCamera> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, restart: RestartCamera, context: &mut Self::Context) {
+        survived(self, context, "supervisor.restart_camera", |actor, context| {
+            tracing::info!(camera = restart.0, "restart was asked for");
+            actor.drive(&restart.0, GapCause::Reload, context);
+        });
+    }
+}
+
+impl Handler<PartFailed> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, failed: PartFailed, context: &mut Self::Context) {
+        survived(self, context, "supervisor.part_failed", |actor, context| {
+            actor.camera_failed(&failed.camera, failed.generation, &failed.cause, context);
+        });
+    }
+}
+
+impl Handler<CameraStopped> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stopped: CameraStopped, context: &mut Self::Context) {
+        survived(self, context, "supervisor.camera_stopped", |actor, context| {
+            let name = stopped.camera.clone();
+            let is_awaited = actor.cameras.get(&name).is_some_and(
+                |camera| matches!(camera.run, Run::Stopping { generation, .. } if generation == stopped.generation),
+            );
+            if is_awaited {
+                actor.camera_stopped(&name, Some(stopped), context);
+            }
+            if actor.shutdown_since.is_some() {
+                actor.tick(context);
+            }
+        });
+    }
+}
+
+impl Handler<Shutdown> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, context: &mut Self::Context) {
+        survived(self, context, "supervisor.shutdown", |actor, context| {
+            tracing::info!("stops: finishing all recordings");
+            actor.host.stopping();
+            actor.shutdown_since = Some(clock::monotonic());
+            let names: Vec<String> = actor.cameras.keys().cloned().collect();
+            for name in names {
+                actor.drive(&name, GapCause::Down, context);
+            }
+            actor.tick(context);
+        });
+    }
+}

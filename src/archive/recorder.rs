@@ -1,0 +1,680 @@
+//! Carries one camera's packets from its ring into files: runs [`Recorder`]'s steps on the archive's thread.
+//!
+//! Belongs here: opening, filling, closing and giving up files as the state machine says, and writing down rows
+//! and gaps. Does not belong here: when to record (`domain::recorder`), how a file looks (`archive::file`), who
+//! restarts whom (`actors`). The open file and the state machine live here and not in an actor, so that a crash
+//! of the actor costs no recording.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::file::{Extent, FileMeta, Finished, RecordingFile};
+use super::{Archive, panic_text};
+use crate::clock;
+use crate::domain::backoff::Backoff;
+use crate::domain::camera::{Counters, GapCause, Reason};
+use crate::domain::config::{AudioMode, ContainerKind};
+use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
+use crate::domain::recording::{Gap, Recording};
+use crate::domain::ring::Read;
+use crate::domain::stream::Track;
+use crate::failpoint;
+use crate::media::packet::Session;
+use crate::media::{Packet, PacketRing};
+
+/// Packets that one turn on the archive's thread may take before other cameras get theirs.
+const PACKETS_A_TURN: usize = 256;
+/// What is buffered for longer is written though its fragment is not full: the camera may have gone silent.
+const STALE: Duration = Duration::from_millis(700);
+/// Wait after a failed write before the disk is tried again.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+
+/// A detector that is further behind is as good as down.
+const HOPELESS_LAG_US: i64 = 8_000_000;
+
+/// How a camera is recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RecorderSettings {
+    pub decisions: RecorderConfig,
+    pub container: ContainerKind,
+    pub audio: AudioMode,
+    /// Is there a detector whose progress has to be waited for?
+    pub detects: bool,
+}
+
+/// A detector's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    pub onset: Onset,
+    /// Where the detector looks at a stream of its own: the UTC of its times, and how far wrong that may be.
+    pub mapped: Option<MappedOnset>,
+}
+
+/// Times of another stream's session, to be mapped to the recorded one.
+#[derive(Clone, Copy, Debug)]
+pub struct MappedOnset {
+    pub onset: DateTime<Utc>,
+    pub last_motion: DateTime<Utc>,
+    pub uncertainty: Duration,
+}
+
+/// What happened, for those who tell others about it.
+#[derive(Debug)]
+pub enum Fact {
+    Opened(Recording),
+    Closed(Recording),
+    Gap(Gap),
+    /// The disk refuses: what, and what to do.
+    DiskTrouble(String),
+    DiskWell,
+    /// The work itself crashed and goes on after the wait.
+    Panicked { cause: String, wait: Duration },
+}
+
+/// One camera's way into the archive.
+pub struct CameraRecorder {
+    camera: String,
+    settings: RecorderSettings,
+    archive: Arc<Archive>,
+    ring: Arc<PacketRing>,
+    counters: Arc<Counters>,
+    inbox: Mutex<Inbox>,
+    state: Mutex<State>,
+    facts: Mutex<Vec<Fact>>,
+    /// Called after a turn that left facts.
+    on_facts: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// A turn is waiting on the archive's thread already.
+    queued: AtomicBool,
+    /// What is published: read by others while the archive's thread may hang.
+    trouble: Mutex<Option<String>>,
+    detector_is_down: AtomicBool,
+}
+
+/// What came in since the last turn.
+#[derive(Default)]
+struct Inbox {
+    sightings: VecDeque<Sighting>,
+    looked: Option<(u64, i64)>,
+    looked_utc: Option<DateTime<Utc>>,
+    detector_down: Option<bool>,
+    /// This session gets no more packets.
+    ended_session: Option<u64>,
+    close: bool,
+}
+
+struct State {
+    recorder: Recorder,
+    file: Option<OpenFile>,
+    /// Last decode time of video at the cursor, for audio packets between.
+    video_dts_us: i64,
+    retry_at: Option<Instant>,
+    /// A file operation is under way: after a panic the file can't be trusted.
+    in_file: bool,
+    lost_since: Option<(DateTime<Utc>, GapCause)>,
+    /// Session and time up to which the detector has looked, or from which it should.
+    watched: (u64, i64),
+    backoff: Backoff,
+    turn_began: Option<Instant>,
+    closed: bool,
+}
+
+struct OpenFile {
+    file: RecordingFile,
+    row: Recording,
+    session: Arc<Session>,
+    first_pts_us: i64,
+    last_pts_us: i64,
+    /// Usual distance of two pictures, for the end of the last one.
+    frame_us: i64,
+    /// Where the state machine would begin this file again.
+    begin_seq: u64,
+    flushed_at: Instant,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far a turn came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Everything that is there was taken.
+    CaughtUp,
+    /// There is more for another turn.
+    Busy,
+    /// The disk refuses; try later.
+    Blocked,
+}
+
+impl CameraRecorder {
+    pub fn new(
+        camera: &str,
+        settings: RecorderSettings,
+        archive: Arc<Archive>,
+        ring: Arc<PacketRing>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(CameraRecorder {
+            camera: camera.to_owned(),
+            settings,
+            archive,
+            ring,
+            counters,
+            inbox: Mutex::default(),
+            state: Mutex::new(State {
+                recorder: Recorder::new(settings.decisions),
+                file: None,
+                video_dts_us: i64::MIN,
+                retry_at: None,
+                in_file: false,
+                lost_since: None,
+                watched: (0, 0),
+                backoff: Backoff::default(),
+                turn_began: None,
+                closed: false,
+            }),
+            facts: Mutex::default(),
+            on_facts: Mutex::default(),
+            queued: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            detector_is_down: AtomicBool::new(false),
+        })
+    }
+
+    /// Who is to be woken when there are facts to take.
+    pub fn wake_with(&self, wake: impl Fn() + Send + 'static) {
+        *lock(&self.on_facts) = Some(Box::new(wake));
+    }
+
+    /// What happened since the last call, in order.
+    pub fn take_facts(&self) -> Vec<Fact> {
+        std::mem::take(&mut *lock(&self.facts))
+    }
+
+    /// There are new packets: asks for a turn on the archive's thread. Cheap and never blocks.
+    pub fn notice(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.archive.enqueue(Arc::clone(self));
+        }
+    }
+
+    /// The detector saw motion begin or go on.
+    pub fn sighted(self: &Arc<Self>, sighting: Sighting) {
+        let mut inbox = lock(&self.inbox);
+        match inbox.sightings.back_mut() {
+            Some(last) if last.onset.onset_us == sighting.onset.onset_us && last.onset.session == sighting.onset.session => {
+                *last = sighting;
+            }
+            _ => inbox.sightings.push_back(sighting),
+        }
+        drop(inbox);
+        self.notice();
+    }
+
+    /// The detector has looked at everything up to here; `utc` where its stream is another than the recorded one.
+    pub fn looked(self: &Arc<Self>, session: u64, pts_us: i64, utc: Option<DateTime<Utc>>) {
+        let mut inbox = lock(&self.inbox);
+        inbox.looked = Some((session, pts_us));
+        inbox.looked_utc = utc;
+        inbox.detector_down = Some(false);
+        drop(inbox);
+        self.notice();
+    }
+
+    pub fn detector_down(self: &Arc<Self>, down: bool) {
+        lock(&self.inbox).detector_down = Some(down);
+        self.notice();
+    }
+
+    /// An event by hand, from now.
+    pub fn trigger_now(self: &Arc<Self>) -> bool {
+        let Some(newest) = self.ring.newest() else { return false };
+        let at_us = newest.pts_us();
+        let onset =
+            Onset { session: newest.session.id, onset_us: at_us, last_motion_us: at_us, reason: Reason::Manual };
+        self.sighted(Sighting { onset, mapped: None });
+        true
+    }
+
+    /// The session gets no more packets: what is open is finished.
+    pub fn session_ended(self: &Arc<Self>, session: u64) {
+        lock(&self.inbox).ended_session = Some(session);
+        self.notice();
+    }
+
+    /// Takes what is left in the ring, finishes the file, and is closed for good.
+    pub fn close(self: &Arc<Self>) {
+        lock(&self.inbox).close = true;
+        self.notice();
+    }
+
+    /// Is everything stored and finished after [`CameraRecorder::close`]?
+    pub fn is_closed(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.closed)
+    }
+
+    /// Why the disk refuses, while it does.
+    pub fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    /// Is everything recorded because nothing is detected?
+    pub fn is_detector_down(&self) -> bool {
+        self.detector_is_down.load(Ordering::Relaxed)
+    }
+
+    /// One turn on the archive's thread. True if it wants another one at once.
+    pub(super) fn turn(&self) -> bool {
+        self.queued.store(false, Ordering::Release);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            failpoint::reach("worker.archive", &self.camera);
+            self.advance_all(&mut lock(&self.state))
+        }));
+        let again = match outcome {
+            Ok(progress) => progress == Progress::Busy,
+            Err(panic) => {
+                self.after_panic(&panic_text(panic.as_ref()));
+                false
+            }
+        };
+        if !lock(&self.facts).is_empty()
+            && let Some(wake) = &*lock(&self.on_facts)
+        {
+            wake();
+        }
+        again
+    }
+
+    fn tell(&self, fact: Fact) {
+        lock(&self.facts).push(fact);
+    }
+
+    fn after_panic(&self, cause: &str) {
+        let mut state = lock(&self.state);
+        let now = clock::monotonic();
+        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
+        state.turn_began = Some(now);
+        let wait = state.backoff.failed(lived, fastrand::f64());
+        state.retry_at = Some(now + wait);
+        if std::mem::take(&mut state.in_file)
+            && let Some(open) = state.file.take()
+        {
+            let _ = catch_unwind(AssertUnwindSafe(|| self.give_up(&mut state, open)));
+        }
+        self.tell(Fact::Panicked { cause: cause.to_owned(), wait });
+    }
+
+    /// Takes everything that may be taken now.
+    fn advance_all(&self, state: &mut State) -> Progress {
+        if state.closed {
+            return Progress::CaughtUp;
+        }
+        let closing = lock(&self.inbox).close;
+        if state.retry_at.is_some_and(|at| clock::monotonic() < at) && !closing {
+            return Progress::Blocked;
+        }
+        state.retry_at = None;
+        self.judge_detector(state);
+        let mut budget = PACKETS_A_TURN;
+        let mut progress = self.advance(state, &mut budget);
+        while progress == Progress::CaughtUp
+            && let Some(sighting) = { lock(&self.inbox).sightings.pop_front() }
+        {
+            self.answer(state, sighting);
+            progress = self.advance(state, &mut budget);
+        }
+        if progress == Progress::CaughtUp {
+            self.take_looked(state);
+            progress = self.advance(state, &mut budget);
+        }
+        if progress == Progress::CaughtUp {
+            let ended = lock(&self.inbox).ended_session.take();
+            if closing || ended.is_some_and(|session| state.recorder.session() == Some(session)) {
+                progress = self.finish_event(state);
+            }
+        }
+        if progress != Progress::Busy && let Some(open) = &mut state.file {
+            // What waits in the buffer for longer than a fragment is written by the clock.
+            let now = clock::monotonic();
+            if now - open.flushed_at > STALE {
+                open.flushed_at = now;
+                progress = self.in_file(state, |open| open.file.flush()).map_or(Progress::Blocked, |()| progress);
+            }
+        }
+        if closing && progress != Progress::Busy {
+            if let Some(open) = state.file.take() {
+                self.give_up(state, open);
+            }
+            state.closed = true;
+        }
+        progress
+    }
+
+    /// Is the detector there and near enough? If not, everything is recorded.
+    fn judge_detector(&self, state: &mut State) {
+        let Some(newest) = self.ring.newest() else { return };
+        let (session, now_us) = (newest.session.id, newest.pts_us());
+        if state.watched.0 != session {
+            state.watched = (session, now_us);
+        }
+        let reported = lock(&self.inbox).detector_down.take();
+        if !self.settings.detects {
+            return;
+        }
+        let is_near = now_us - state.watched.1 < HOPELESS_LAG_US;
+        let is_down = self.detector_is_down.load(Ordering::Relaxed);
+        let down = match reported {
+            Some(down) => down || !is_near,
+            None => is_down || !is_near,
+        };
+        if down != is_down {
+            self.detector_is_down.store(down, Ordering::Relaxed);
+            state.recorder.detector_down(down, session, now_us);
+        }
+    }
+
+    fn take_looked(&self, state: &mut State) {
+        let newest = self.ring.newest();
+        if !self.settings.detects {
+            if let Some(newest) = newest {
+                state.recorder.looked(newest.session.id, newest.pts_us());
+            }
+            return;
+        }
+        let mut inbox = lock(&self.inbox);
+        let (looked, utc) = (inbox.looked.take(), inbox.looked_utc.take());
+        drop(inbox);
+        let (session, pts_us) = match (looked, utc, newest) {
+            (Some(_), Some(utc), Some(newest)) => {
+                (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us()))
+            }
+            (Some(looked), None, _) => looked,
+            _ => return,
+        };
+        state.recorder.looked(session, pts_us);
+        if state.watched.0 == session {
+            state.watched.1 = state.watched.1.max(pts_us);
+        }
+    }
+
+    /// Begins an event or prolongs the open one.
+    fn answer(&self, state: &mut State, sighting: Sighting) {
+        let Some(newest) = self.ring.newest() else { return };
+        let mut onset = sighting.onset;
+        if let Some(mapped) = sighting.mapped {
+            onset.session = newest.session.id;
+            let wider = i64::try_from(mapped.uncertainty.as_micros()).unwrap_or(0);
+            onset.onset_us = newest.session.pts_us(mapped.onset) - wider;
+            onset.last_motion_us = newest.session.pts_us(mapped.last_motion) + wider;
+        }
+        let answer = state.recorder.trigger(onset, |pts| self.ring.start_for(onset.session, pts));
+        if let Answer::Begin(seq) = answer {
+            self.finish_event(state);
+            state.recorder.begin(onset.session, seq, Some(onset));
+        }
+    }
+
+    /// Runs the state machine's steps over the ring.
+    fn advance(&self, state: &mut State, budget: &mut usize) -> Progress {
+        loop {
+            let Some(seq) = state.recorder.cursor() else {
+                let Some(newest) = self.ring.newest() else { return Progress::CaughtUp };
+                let session = newest.session.id;
+                let Some(from_us) = state.recorder.wants_start(session) else { return Progress::CaughtUp };
+                let Some(start) = self.ring.start_for(session, from_us) else { return Progress::CaughtUp };
+                state.recorder.begin(session, start, None);
+                continue;
+            };
+            if *budget == 0 {
+                return Progress::Busy;
+            }
+            *budget -= 1;
+            let packet = match self.ring.read(seq) {
+                Read::Empty => return Progress::CaughtUp,
+                Read::Overtaken { resume } => {
+                    if self.overtaken(state, seq, resume) == Progress::Blocked {
+                        return Progress::Blocked;
+                    }
+                    continue;
+                }
+                Read::Item(packet) => packet,
+            };
+            if packet.track == Track::Video {
+                state.video_dts_us = packet.dts_us();
+            }
+            let session = packet.session.id;
+            let meta = PacketMeta {
+                seq,
+                session,
+                stream: Arc::as_ptr(&packet.stream) as usize as u64,
+                // Audio never ends an event: what decides is how far video has come.
+                dts_us: if packet.track == Track::Video { packet.dts_us() } else { state.video_dts_us },
+                pts_us: packet.pts_us(),
+                keyframe: packet.keyframe,
+            };
+            let done = match state.recorder.step(meta, |pts| self.ring.start_for(session, pts)) {
+                Step::Write => self.write(state, &packet),
+                Step::Begin => {
+                    let closed = self.close_file(state);
+                    self.begin_file(state, seq, &packet).and(closed)
+                }
+                Step::Skip => Ok(()),
+                Step::Wait => return Progress::CaughtUp,
+                Step::Finish => {
+                    if self.finish_event(state) == Progress::Blocked {
+                        return Progress::Blocked;
+                    }
+                    Ok(())
+                }
+            };
+            if done.is_err() {
+                return Progress::Blocked;
+            }
+        }
+    }
+
+    /// The ring let packets go that were to be stored: the disk was too slow for too long.
+    fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
+        let stored_to = state.file.as_ref().map(OpenFile::end);
+        let closed = self.close_file(state);
+        if state.recorder.overtaken(resume) {
+            self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
+            let cause = if lock(&self.trouble).is_some() { GapCause::DiskError } else { GapCause::DiskTooSlow };
+            let since = stored_to.or_else(|| self.ring.get(resume).map(|packet| packet.session.utc(packet.pts_us())));
+            if state.lost_since.is_none() {
+                state.lost_since = since.map(|since| (since, cause));
+            }
+        }
+        if closed.is_err() { Progress::Blocked } else { Progress::CaughtUp }
+    }
+
+    fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), DiskRefused> {
+        let first_pts_us = packet.pts_us();
+        let start = packet.session.utc(first_pts_us);
+        let onset = state.recorder.onset_us().filter(|_| !state.recorder.has_rolled());
+        let onset = onset.map(|us| packet.session.utc(us));
+        let pre_alarm_s = onset.map(|onset| (onset - start).num_microseconds().unwrap_or(0) as f64 / 1e6);
+        let reason = state.recorder.reason();
+        let meta = FileMeta { camera: self.camera.clone(), start, reason, onset, pre_alarm_s };
+        let with_audio = self.settings.audio != AudioMode::Off;
+        state.in_file = true;
+        let created = self.archive.create_file(&meta, self.settings.container, &packet.stream, with_audio);
+        state.in_file = false;
+        let (file, path) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                state.recorder.rewind(seq);
+                return Err(self.refused(state, &error, start));
+            }
+        };
+        let row = Recording {
+            id: self.archive.index().next_id(),
+            camera: meta.camera,
+            start,
+            end: None,
+            pre_alarm_s,
+            bytes: 0,
+            path,
+            motion_s: 0.0,
+            complete: false,
+            reason: meta.reason,
+        };
+        self.archive.opened(&row);
+        state.file = Some(OpenFile {
+            file,
+            row,
+            session: Arc::clone(&packet.session),
+            first_pts_us,
+            last_pts_us: first_pts_us,
+            frame_us: 0,
+            begin_seq: seq,
+            flushed_at: clock::monotonic(),
+        });
+        self.write(state, packet)?;
+        if let Some(open) = &state.file {
+            self.tell(Fact::Opened(open.row.clone()));
+        }
+        self.end_gap(state, start);
+        Ok(())
+    }
+
+    fn end_gap(&self, state: &mut State, end: DateTime<Utc>) {
+        if let Some((start, cause)) = state.lost_since.take()
+            && start < end
+        {
+            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end, cause }));
+        }
+    }
+
+    fn write(&self, state: &mut State, packet: &Packet) -> Result<(), DiskRefused> {
+        let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
+        self.in_file(state, |open| open.file.write(packet))?;
+        if let Some(open) = &mut state.file {
+            if packet.track == Track::Video {
+                let pts_us = packet.pts_us();
+                if pts_us > open.last_pts_us {
+                    open.frame_us = pts_us - open.last_pts_us;
+                    open.last_pts_us = pts_us;
+                }
+            }
+            let written = open.file.bytes().saturating_sub(before);
+            if written > 0 {
+                open.flushed_at = clock::monotonic();
+                self.counters.recorded_bytes.fetch_add(written, Ordering::Relaxed);
+                self.archive.wrote();
+                if lock(&self.trouble).take().is_some() {
+                    self.tell(Fact::DiskWell);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again.
+    fn in_file(
+        &self,
+        state: &mut State,
+        work: impl FnOnce(&mut OpenFile) -> io::Result<()>,
+    ) -> Result<(), DiskRefused> {
+        let Some(open) = &mut state.file else { return Ok(()) };
+        state.in_file = true;
+        let result = work(open);
+        state.in_file = false;
+        let Err(error) = result else { return Ok(()) };
+        let Some(open) = state.file.take() else { return Ok(()) };
+        let stored_to = self.give_up(state, open);
+        Err(self.refused(state, &error, stored_to))
+    }
+
+    /// Cuts a file back to what is whole and begins again at the keyframe before what is missing, so that
+    /// nothing is lost if the disk recovers while the ring still holds it. Returns to when it is stored.
+    fn give_up(&self, state: &mut State, open: OpenFile) -> DateTime<Utc> {
+        let OpenFile { file, row, session, first_pts_us, begin_seq, .. } = open;
+        let stored_us = match file.abandon() {
+            Some(finished) => {
+                self.closed(state, row, &session, finished);
+                finished.end_pts_us
+            }
+            None => {
+                self.archive.dropped(&row);
+                first_pts_us
+            }
+        };
+        let resume = self.ring.start_for(session.id, stored_us).unwrap_or(begin_seq).max(begin_seq);
+        state.recorder.rewind(resume);
+        session.utc(stored_us)
+    }
+
+    fn refused(&self, state: &mut State, error: &io::Error, since: DateTime<Utc>) -> DiskRefused {
+        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
+        if state.lost_since.is_none() {
+            state.lost_since = Some((since, GapCause::DiskError));
+        }
+        let text = self.archive.explain(error);
+        *lock(&self.trouble) = Some(text.clone());
+        self.tell(Fact::DiskTrouble(text));
+        DiskRefused
+    }
+
+    /// Finalises the open file, if any.
+    fn close_file(&self, state: &mut State) -> Result<(), DiskRefused> {
+        // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
+        self.in_file(state, |open| open.file.flush())?;
+        let Some(open) = state.file.take() else { return Ok(()) };
+        let (end, extent, bytes) = (open.end(), open.file.extent(), open.file.bytes());
+        state.in_file = true;
+        let finished = open.file.finish();
+        state.in_file = false;
+        self.archive.wrote();
+        match finished {
+            Ok(finished) => {
+                self.closed(state, open.row, &open.session, finished);
+                Ok(())
+            }
+            Err(error) => {
+                // It stays as a valid file without an index; the next start finalises it.
+                let Extent { first_pts_us, end_pts_us, packets } = extent;
+                let finished = Finished { bytes, first_pts_us, end_pts_us, packets, complete: false };
+                self.closed(state, open.row, &open.session, finished);
+                Err(self.refused(state, &error, end))
+            }
+        }
+    }
+
+    /// Writes down that a file is closed. Times are mapped anew: the session's clock knows better by now.
+    fn closed(&self, state: &State, row: Recording, session: &Session, finished: Finished) {
+        let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
+        let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
+        let (start, end) = (session.utc(first_pts_us), Some(session.utc(end_pts_us)));
+        let row = Recording { start, end, bytes, motion_s, complete, ..row };
+        self.archive.closed(&row);
+        self.tell(Fact::Closed(row));
+    }
+
+    fn finish_event(&self, state: &mut State) -> Progress {
+        let closed = self.close_file(state);
+        let at_cursor = state.recorder.cursor().and_then(|seq| self.ring.get(seq));
+        state.recorder.finished();
+        if closed.is_ok()
+            && let Some(packet) = at_cursor.or_else(|| self.ring.newest())
+        {
+            self.end_gap(state, packet.session.utc(packet.pts_us()));
+        }
+        if closed.is_err() { Progress::Blocked } else { Progress::CaughtUp }
+    }
+}
+
+/// The disk refused; it is written down and will be tried again.
+struct DiskRefused;
+
+impl OpenFile {
+    fn end(&self) -> DateTime<Utc> {
+        self.session.utc(self.last_pts_us + self.frame_us)
+    }
+}

@@ -1,0 +1,178 @@
+//! `tarsier run`: the daemon. Wires the parts together and translates signals.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use actix::{Addr, Arbiter, System};
+use anyhow::Context as _;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::Notify;
+
+use super::{DONE, INPUT_WRONG};
+use crate::actors::camera::Shared;
+use crate::actors::janitor::{self, Retention};
+use crate::actors::pool::Pool;
+use crate::actors::registry::Registry;
+use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
+use crate::archive::index::Index;
+use crate::archive::{Archive, recovery};
+use crate::config;
+use crate::domain::config::GlobalConfig;
+use crate::logging::{self, LogHandle};
+use crate::media::jpeg;
+use crate::web::{self, WebContext};
+
+/// Threads that carry the cameras' actors.
+const ARBITERS: usize = 2;
+
+/// Runs until a signal ends it.
+pub fn run(config_path: &Path) -> anyhow::Result<u8> {
+    let loaded = match config::load_global(config_path) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return Ok(INPUT_WRONG);
+        }
+    };
+    let global = loaded.global.clone();
+    let log = Arc::new(logging::init(&global.log)?);
+    crate::media::av::init();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %config_path.display(), "tarsier starts");
+    let archive = open_archive(&global)?;
+    let registry = Arc::new(Registry::default());
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let shared = Arc::new(Shared {
+        registry: Arc::clone(&registry),
+        archive: Arc::clone(&archive),
+        pool: Pool::start(cores).context("cannot start the detection threads")?,
+        next_session: AtomicU64::new(0),
+        next_life: AtomicU64::new(0),
+    });
+    let retention = Arc::new(Retention::new(&global.archive));
+    janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
+        .context("cannot start the retention thread")?;
+    let scanning = scan_archive(&archive);
+    let served = System::new().block_on(async {
+        let context = WebContext {
+            registry,
+            index: archive.index().clone(),
+            archive_root: archive.root().to_owned(),
+            listen: global.web.listen,
+            address_file: global.web.address_file.clone(),
+            snapshot: Arc::new(|packet| jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
+        };
+        let server = web::serve(context).await?;
+        let arbiters = (0..ARBITERS).map(|_| Arbiter::new()).collect();
+        let end = Arc::new(Notify::new());
+        let host = Daemon { log: Arc::clone(&log), end: Arc::clone(&end) };
+        let supervisor =
+            Supervisor::start_with(config_path.to_owned(), loaded, shared, retention, Box::new(host), arbiters);
+        listen_to_signals(supervisor)?;
+        end.notified().await;
+        server.stop().await;
+        anyhow::Ok(())
+    });
+    scanning.store(true, Ordering::Release);
+    archive.stop();
+    if let Err(error) = served {
+        tracing::error!("{error:#}");
+        return Ok(INPUT_WRONG);
+    }
+    tracing::info!("tarsier ends");
+    Ok(DONE)
+}
+
+/// Opens the archive and its index, and finishes what the last run left open, before any camera records.
+fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
+    let root = &global.archive.path;
+    if let Err(error) = std::fs::create_dir_all(root) {
+        tracing::error!(archive = %root.display(), %error, "cannot make the archive's folder; cameras run and record as soon as it can be made");
+    }
+    let index = Index::open(root)?;
+    let report = recovery::repair_open(root, &index);
+    tracing::info!(%report, "recordings that were open at the last end");
+    Archive::start(root, global.archive.layout.clone(), global.archive.sync, index).context("cannot start the archive's thread")
+}
+
+/// Looks through the whole archive behind the running cameras. Returns the flag that ends it.
+fn scan_archive(archive: &Arc<Archive>) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (archive, stopped) = (Arc::clone(archive), Arc::clone(&stop));
+    let scan = move || {
+        let report = recovery::scan_all(archive.root(), archive.index(), &stopped);
+        tracing::info!(%report, "the archive was looked through");
+    };
+    if let Err(error) = thread::Builder::new().name("archive-scan".into()).spawn(scan) {
+        tracing::error!(%error, "cannot look through the archive");
+    }
+    stop
+}
+
+/// SIGTERM and SIGINT end the process in order, a second one at once; SIGHUP reloads.
+fn listen_to_signals(supervisor: Addr<Supervisor>) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot listen to signals")?;
+    let listen = move || {
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => supervisor.do_send(Reload),
+                _ if is_stopping => std::process::exit(128 + signal),
+                _ => {
+                    is_stopping = true;
+                    supervisor.do_send(Shutdown);
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(listen).context("cannot listen to signals")?;
+    Ok(())
+}
+
+/// What the Supervisor tells systemd and the log.
+struct Daemon {
+    log: Arc<LogHandle>,
+    end: Arc<Notify>,
+}
+
+impl Daemon {
+    fn notify(&self, states: &[sd_notify::NotifyState<'_>]) {
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(states);
+    }
+}
+
+impl Host for Daemon {
+    fn ready(&self) {
+        tracing::info!("ready");
+        self.notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    fn alive(&self) {
+        self.notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+
+    fn reloading(&self) {
+        if let Err(error) = self.log.reopen() {
+            tracing::error!(%error, "cannot reopen the log");
+        }
+    }
+
+    fn reloaded(&self, global: &GlobalConfig) {
+        if let Err(error) = self.log.apply(&global.log) {
+            tracing::error!(%error, "cannot change the log");
+        }
+    }
+
+    fn stopping(&self) {
+        self.notify(&[sd_notify::NotifyState::Stopping]);
+    }
+
+    fn stopped(&self) {
+        self.end.notify_one();
+    }
+}

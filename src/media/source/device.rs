@@ -1,0 +1,211 @@
+//! USB cameras and other V4L2 devices that send JPEG pictures.
+//!
+//! Belongs here: what V4L2 needs. Does not belong here: raw pictures, which would have to be encoded first.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use v4l::buffer;
+use v4l::capability::Flags;
+use v4l::io::mmap;
+use v4l::io::traits::{CaptureStream, Stream};
+use v4l::video::Capture;
+use v4l::{Device, FourCC};
+
+use super::intake::{Intake, Ticks, VideoSetup};
+use super::{Cancel, OpenOptions, Source, SourceError, SourceErrorKind};
+use crate::clock;
+use crate::domain::source_url::SourceUrl;
+use crate::domain::stream::VideoCodec;
+use crate::media::av;
+use crate::media::packet::{Packet, Session};
+
+const BUFFERS: u32 = 4;
+/// Waits are cut into such slices, so that a cancel is heard.
+const SLICE_MS: i32 = 100;
+
+/// Opens a device by its index (`0`) or path.
+pub(super) fn open(
+    options: &OpenOptions,
+    session: Arc<Session>,
+    cancel: &Cancel,
+) -> Result<Box<dyn Source>, SourceError> {
+    av::init();
+    let url = &options.url;
+    let text = url.expose();
+    let path = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => format!("/dev/video{text}"),
+        false => text.to_owned(),
+    };
+    if path.contains('\0') {
+        return Err(SourceError::new(SourceErrorKind::NotFound, url, "there is a NUL in the name"));
+    }
+    let device = Device::with_path(&path).map_err(|error| explain(&error, url, "cannot be opened"))?;
+    let no_camera = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ENOTTY | libc::EINVAL | libc::ENODEV) => {
+            SourceError::new(SourceErrorKind::Unsupported, url, "this device is no camera")
+        }
+        _ => explain(&error, url, "does not say what it can do"),
+    };
+    let capabilities = device.query_caps().map_err(no_camera)?.capabilities;
+    if !capabilities.contains(Flags::VIDEO_CAPTURE | Flags::STREAMING) {
+        let what = "this device takes no pictures; a camera often has a second device for other data, try the other";
+        return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
+    }
+    let formats = device.enum_formats().map_err(|error| explain(&error, url, "does not list its formats"))?;
+    let Some(jpeg) = formats.iter().map(|format| format.fourcc).find(is_jpeg) else {
+        let names: Vec<_> = formats.iter().map(|format| format.fourcc.to_string()).collect();
+        let what = format!(
+            "this camera sends raw pictures only ({}), which Tarsier cannot record yet; use one that sends MJPEG",
+            names.join(", ")
+        );
+        return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
+    };
+    let refused = |error: io::Error| explain(&error, url, "refuses to send MJPEG");
+    let mut format = device.format().map_err(refused)?;
+    format.fourcc = jpeg;
+    let format = device.set_format(&format).map_err(refused)?;
+    if !is_jpeg(&format.fourcc) {
+        let what = format!("the camera insists on {}, which Tarsier cannot record yet", format.fourcc);
+        return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
+    }
+    let interval = device.params().ok().map(|parameters| parameters.interval);
+    let rate = interval.map(|interval| f64::from(interval.denominator) / f64::from(interval.numerator));
+    let stream = start(&device).map_err(|error| explain(&error, url, "does not start"))?;
+    let setup = VideoSetup {
+        codec: VideoCodec::Mjpeg,
+        ticks: Ticks::new(1, 1_000_000),
+        extradata: Vec::new(),
+        frames_per_second: rate,
+        reorder: 0,
+        stamp_by_arrival: false,
+    };
+    Ok(Box::new(DeviceSource {
+        url: url.clone(),
+        read_timeout: options.read_timeout,
+        cancel: cancel.clone(),
+        opened: clock::monotonic(),
+        last_picture: clock::monotonic(),
+        intake: Intake::new(Arc::clone(&session), setup, None),
+        session,
+        last_sequence: None,
+        lost: 0,
+        stream: ManuallyDrop::new(stream),
+    }))
+}
+
+fn is_jpeg(format: &FourCC) -> bool {
+    matches!(&format.repr, b"MJPG" | b"JPEG")
+}
+
+/// Starts the flow of pictures, with one buffer left for the first wait to hand in.
+fn start(device: &Device) -> io::Result<mmap::Stream<'static>> {
+    let mut stream = mmap::Stream::with_buffers(device, buffer::Type::VideoCapture, BUFFERS)?;
+    stream.set_timeout(Duration::from_millis(u64::from(SLICE_MS.unsigned_abs())));
+    for index in 1..BUFFERS as usize {
+        // The driver may have given fewer.
+        match CaptureStream::queue(&mut stream, index) {
+            Err(error) if index == 1 => return Err(error),
+            Err(_) => break,
+            Ok(()) => {}
+        }
+    }
+    stream.start()?;
+    Ok(stream)
+}
+
+struct DeviceSource {
+    url: SourceUrl,
+    read_timeout: Duration,
+    cancel: Cancel,
+    opened: Instant,
+    last_picture: Instant,
+    session: Arc<Session>,
+    intake: Intake,
+    last_sequence: Option<u32>,
+    lost: u64,
+    stream: ManuallyDrop<mmap::Stream<'static>>,
+}
+
+impl Drop for DeviceSource {
+    fn drop(&mut self) {
+        // The crate panics in its own drop if the driver does not stop in order. That must not end the process.
+        // SAFETY: taken once, here, and not used again.
+        let stream = unsafe { ManuallyDrop::take(&mut self.stream) };
+        if catch_unwind(AssertUnwindSafe(|| drop(stream))).is_err() {
+            tracing::warn!(source = %self.url, "the camera's driver did not stop in order");
+        }
+    }
+}
+
+impl DeviceSource {
+    /// Waits for a picture, in slices.
+    fn wait(&mut self) -> Result<(), SourceError> {
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(SourceError::new(SourceErrorKind::Cancelled, &self.url, "stopped"));
+            }
+            match self.stream.handle().poll(libc::POLLIN, SLICE_MS) {
+                Ok(0) => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(explain(&error, &self.url, "does not answer any more")),
+            }
+            if clock::monotonic().saturating_duration_since(self.last_picture) >= self.read_timeout {
+                let what = format!("no picture for {} s; is it unplugged?", self.read_timeout.as_secs_f64());
+                return Err(SourceError::new(SourceErrorKind::Timeout, &self.url, what));
+            }
+        }
+    }
+}
+
+impl Source for DeviceSource {
+    fn next(&mut self) -> Result<Option<Packet>, SourceError> {
+        loop {
+            if let Some(packet) = self.intake.pop() {
+                self.last_picture = clock::monotonic();
+                self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
+                return Ok(Some(packet));
+            }
+            self.wait()?;
+            let (data, meta) = match CaptureStream::next(&mut *self.stream) {
+                Ok(picture) => picture,
+                Err(error) => return Err(explain(&error, &self.url, "does not answer any more")),
+            };
+            self.cancel.advance();
+            if let Some(last) = self.last_sequence.replace(meta.sequence) {
+                self.lost += u64::from(meta.sequence.wrapping_sub(last).saturating_sub(1).min(1000));
+            }
+            let length = usize::try_from(meta.bytesused).unwrap_or(0);
+            let Some(picture) = data.get(..length).filter(|picture| !picture.is_empty()) else { continue };
+            if meta.flags.contains(buffer::Flags::ERROR) {
+                continue;
+            }
+            let at_us = meta.timestamp.sec.saturating_mul(1_000_000).saturating_add(meta.timestamp.usec);
+            let arrival_us = clock::monotonic().saturating_duration_since(self.opened).as_micros();
+            let arrival_us = i64::try_from(arrival_us).unwrap_or(i64::MAX);
+            let payload = ffmpeg_next::Packet::copy(picture);
+            self.intake.video(payload, Some(at_us), Some(at_us), Some(arrival_us));
+        }
+    }
+
+    fn lost_packets(&self) -> u64 {
+        self.lost
+    }
+}
+
+/// A failure of the system in plain words.
+fn explain(error: &io::Error, url: &SourceUrl, what: &str) -> SourceError {
+    let (kind, hint) = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => (SourceErrorKind::NotFound, "; is it plugged in?"),
+        Some(libc::EACCES | libc::EPERM) => {
+            (SourceErrorKind::Unauthorized, "; add the user that Tarsier runs as to the group `video`")
+        }
+        Some(libc::EBUSY) => (SourceErrorKind::Unreachable, "; another program uses it"),
+        _ => (SourceErrorKind::Broken, ""),
+    };
+    SourceError::new(kind, url, format!("the camera {what}: {error}{hint}"))
+}

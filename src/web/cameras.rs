@@ -1,0 +1,147 @@
+//! Cameras: what they are doing, a picture of now, and asking them to do something.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{AppState, Problem, blocking};
+use crate::actors::registry::{Alarm, CameraCommand};
+use crate::domain::camera::CameraStatus;
+
+/// A command was handed to the camera.
+#[derive(Serialize, ToSchema)]
+pub struct Accepted {
+    camera: String,
+    /// `trigger` or `restart`.
+    command: &'static str,
+}
+
+/// What needs a person.
+#[derive(Serialize, ToSchema)]
+pub struct AlarmList {
+    alarms: Vec<Alarm>,
+}
+
+/// All cameras that have a file, by name.
+#[utoipa::path(get, path = "/api/cameras", tag = "cameras", responses(
+    (status = 200, description = "all cameras, in the order of their names", body = Vec<CameraStatus>),
+))]
+pub async fn list(state: web::Data<AppState>) -> web::Json<Vec<CameraStatus>> {
+    web::Json(state.registry.all().iter().map(|entry| entry.status()).collect())
+}
+
+/// One camera.
+#[utoipa::path(get, path = "/api/cameras/{name}", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 200, description = "what the camera is doing", body = CameraStatus),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn one(state: web::Data<AppState>, name: web::Path<String>) -> Result<web::Json<CameraStatus>, Problem> {
+    Ok(web::Json(state.camera(&name)?.status()))
+}
+
+/// The newest keyframe as a JPEG.
+#[utoipa::path(get, path = "/api/cameras/{name}/snapshot.jpg", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 200, description = "the newest keyframe", content_type = "image/jpeg", body = Vec<u8>),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "the camera has no picture now", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn snapshot(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let entry = state.camera(&name)?;
+    let _turn = state.snapshots.acquire().await.map_err(|_| Problem::unavailable("the server is stopping"))?;
+    let keyframe = entry.ring().and_then(|ring| ring.newest_keyframe().and_then(|seq| ring.get(seq)));
+    let Some(keyframe) = keyframe else {
+        return Err(Problem::unavailable(format!("camera {name} has no picture now (its state says why)")));
+    };
+    let taken_at = keyframe.session.utc(keyframe.pts_us());
+    let make = state.snapshot.clone();
+    let jpeg = blocking(move || make(keyframe))
+        .await?
+        .map_err(|cause| Problem::internal(format!("camera {name}: the newest picture cannot be shown: {cause}")))?;
+    Ok(HttpResponse::Ok()
+        .content_type("image/jpeg")
+        .insert_header(("X-Taken-At", taken_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)))
+        .body(jpeg))
+}
+
+/// Starts a motion event by hand, by a rule, by a doorbell.
+#[utoipa::path(post, path = "/api/cameras/{name}/trigger", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 202, description = "handed to the camera", body = Accepted),
+    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn trigger(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    command(&state, &name, CameraCommand::Trigger, "trigger")
+}
+
+/// Restarts the camera.
+#[utoipa::path(post, path = "/api/cameras/{name}/restart", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 202, description = "handed to the camera", body = Accepted),
+    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn restart(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    command(&state, &name, CameraCommand::Restart, "restart")
+}
+
+fn command(state: &AppState, name: &str, command: CameraCommand, word: &'static str) -> Result<HttpResponse, Problem> {
+    let entry = state.camera(name)?;
+    if !entry.command(command) {
+        return Err(Problem::conflict(format!("camera {name} does not run (its state says why)")));
+    }
+    tracing::info!(camera = name, command = word, "asked over HTTP");
+    Ok(HttpResponse::build(StatusCode::ACCEPTED).json(Accepted { camera: name.to_owned(), command: word }))
+}
+
+/// Alarms that are up.
+#[utoipa::path(get, path = "/api/alarms", tag = "events", responses(
+    (status = 200, description = "what needs a person", body = AlarmList),
+))]
+pub async fn alarms(state: web::Data<AppState>) -> web::Json<AlarmList> {
+    web::Json(AlarmList { alarms: state.registry.alarms() })
+}
+
+/// The detector's scores over time. Not built yet.
+#[utoipa::path(get, path = "/api/cameras/{name}/score", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+    ("from" = Option<String>, Query, description = "RFC 3339"),
+    ("to" = Option<String>, Query, description = "RFC 3339"),
+), responses(
+    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn score(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    state.camera(&name)?;
+    Err(Problem::not_built("the detector's score"))
+}
+
+/// Live video over a WebSocket. Not built yet.
+#[utoipa::path(get, path = "/api/cameras/{name}/live", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn live(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    state.camera(&name)?;
+    Err(Problem::not_built("the live view"))
+}
+
+/// The detector's four panes, live. Not built yet.
+#[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "cameras", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn inspect(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    state.camera(&name)?;
+    Err(Problem::not_built("the tuning view"))
+}

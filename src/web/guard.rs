@@ -1,0 +1,240 @@
+//! Who may ask: the Host of every request, the Origin of those that change something, and the headers that
+//! tell a browser to keep other pages out.
+//!
+//! A page on the internet may point its own name at 127.0.0.1 (DNS rebinding) or post a form to it (CSRF).
+//! The first is known by its Host, the second by its Origin.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
+use futures_util::FutureExt;
+
+use super::{AppState, Problem, problem, query, routes};
+use crate::clock;
+
+/// The names under which this server may be asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    address: SocketAddr,
+}
+
+impl Own {
+    /// `address` is the one the server is bound to.
+    pub fn new(address: SocketAddr) -> Self {
+        Own { address }
+    }
+
+    /// Is `authority` (`host`, `host:port`, `[v6]:port`) this server?
+    pub fn is_host(&self, authority: &str) -> bool {
+        let Some((name, port)) = split_authority(authority) else { return false };
+        port == self.address.port() && self.is_name(name)
+    }
+
+    /// Is `origin` (`http://host:port`) a page of this server? `null` is not.
+    pub fn is_origin(&self, origin: &str) -> bool {
+        origin.strip_prefix("http://").is_some_and(|authority| self.is_host(authority))
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        let address = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(v6) => v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+            None if name.eq_ignore_ascii_case("localhost") => return true,
+            None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        };
+        address.is_some_and(|address| {
+            address == self.address.ip() || address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST
+        })
+    }
+}
+
+/// Host and port of an authority; without a port it is HTTP's 80.
+fn split_authority(authority: &str) -> Option<(&str, u16)> {
+    let name_end = match authority.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (name, rest) = authority.split_at(name_end);
+    match rest.strip_prefix(':') {
+        Some(port) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some((name, port.parse().ok()?))
+        }
+        None if rest.is_empty() => Some((name, 80)),
+        _ => None,
+    }
+}
+
+/// Stands before every route, and before the 404 and 405 of what is none.
+pub async fn gate(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let began = clock::monotonic();
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let allowed = match request.app_data::<web::Data<AppState>>() {
+        Some(state) => check_host(&request, &state.own)
+            .and_then(|()| check_origin(&request, &state.own))
+            .and_then(|()| check_query(&request)),
+        None => Err(Problem::internal("the server has no state")),
+    };
+    let response = match allowed {
+        Err(problem) => request.error_response(problem),
+        // A panic would close the connection without a word.
+        Ok(()) => match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+            Ok(response) => response?,
+            Err(_) => return Err(Problem::internal(format!("a fault of ours in {method} {path}")).into()),
+        },
+    };
+    let mut response = as_problem(response);
+    harden(response.headers_mut());
+    let took_ms = clock::monotonic().duration_since(began).as_millis() as u64;
+    tracing::debug!(%method, path, status = response.status().as_u16(), took_ms, "request");
+    Ok(response)
+}
+
+fn check_host(request: &ServiceRequest, own: &Own) -> Result<(), Problem> {
+    let mut hosts = request.headers().get_all(header::HOST);
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "a request needs exactly one Host header"));
+    };
+    let host = host.to_str().unwrap_or_default();
+    // A request line with a whole address in it overrides the header.
+    let in_line = request.uri().authority().map(|authority| authority.as_str());
+    match [Some(host), in_line].into_iter().flatten().find(|name| !own.is_host(name)) {
+        None => Ok(()),
+        Some(name) => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("{name:?} is not a name of this server (ask for http://{})", own.address),
+        )),
+    }
+}
+
+fn check_origin(request: &ServiceRequest, own: &Own) -> Result<(), Problem> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if reads && !request.headers().contains_key(header::UPGRADE) {
+        return Ok(());
+    }
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    match origins.find(|origin| !origin.to_str().is_ok_and(|origin| own.is_origin(origin))) {
+        None => Ok(()),
+        Some(origin) => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("a page of {:?} may not change anything here", String::from_utf8_lossy(origin.as_bytes())),
+        )),
+    }
+}
+
+/// Refuses query keys that the route does not know.
+fn check_query(request: &ServiceRequest) -> Result<(), Problem> {
+    let Some(pattern) = request.match_pattern() else { return Ok(()) };
+    match routes::find(&pattern, request.method()) {
+        Some(route) => query::check_keys(request.query_string(), route.keys),
+        None => Ok(()),
+    }
+}
+
+/// Gives an error that came without one a problem as its body; other headers stay.
+fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let has_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::MEDIA_TYPE);
+    if !(status.is_client_error() || status.is_server_error()) || has_problem {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::RANGE_NOT_SATISFIABLE => "the file does not hold the bytes that were asked for",
+        StatusCode::PRECONDITION_FAILED => "the file is not the one that was asked for",
+        _ => "the request could not be answered",
+    };
+    let (request, old) = response.into_parts();
+    let mut new = Problem::new(status, detail).respond_with(&Problem::new(status, detail));
+    for (name, value) in old.headers() {
+        let of_body = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_DISPOSITION].contains(name);
+        if !of_body && !new.headers().contains_key(name) {
+            new.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    ServiceResponse::new(request, new)
+}
+
+/// Sets the headers that every answer has, where the handler has not set its own.
+pub fn harden(headers: &mut HeaderMap) {
+    // Browsers show a picture or a video by itself in a page of their own, to which this policy applies too.
+    const POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; \
+                          frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let set: [(HeaderName, &'static str); 6] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Not `no-referrer`: with that a browser sends `Origin: null` from our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in set {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Own {
+        Own::new("127.0.0.1:8787".parse().unwrap())
+    }
+
+    #[test]
+    fn the_loopbacks_names_are_own_with_the_right_port() {
+        for host in ["localhost:8787", "LocalHost:8787", "127.0.0.1:8787", "[::1]:8787", "[0:0:0:0:0:0:0:1]:8787"] {
+            assert!(own().is_host(host), "{host}");
+            assert!(own().is_origin(&format!("http://{host}")), "{host}");
+        }
+    }
+
+    #[test]
+    fn every_other_name_is_foreign() {
+        for host in [
+            "",
+            "localhost",
+            "localhost:",
+            "localhost:+8787",
+            "localhost:8788",
+            "localhost.:8787",
+            "localhost:8787.evil.example",
+            "evil.example:8787",
+            "localhost.evil.example:8787",
+            "127.0.0.1.evil.example:8787",
+            "me@localhost:8787",
+            "127.1:8787",
+            "2130706433:8787",
+            "127.0.0.2:8787",
+            "0.0.0.0:8787",
+            "::1:8787",
+            "[::1]8787",
+            "[::1:8787",
+            "[localhost]:8787",
+            "[]:8787",
+            "[",
+            "192.0.2.1:8787",
+        ] {
+            assert!(!own().is_host(host), "{host}");
+        }
+        for origin in ["null", "", "https://localhost:8787", "http://localhost:8787/", "localhost:8787", "file://"] {
+            assert!(!own().is_origin(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn on_port_80_a_name_alone_is_enough() {
+        assert!(Own::new("127.0.0.1:80".parse().unwrap()).is_host("localhost"));
+    }
+
+    #[test]
+    fn the_bound_address_is_own() {
+        assert!(Own::new("127.0.0.9:8787".parse().unwrap()).is_host("127.0.0.9:8787"));
+    }
+}

@@ -1,0 +1,120 @@
+//! Errors as the client sees them: `application/problem+json` (RFC 9457), without a password.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::guard;
+use crate::archive::index::IndexError;
+use crate::domain::source_url::redact_urls;
+
+/// The media type of a [`Problem`].
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong with a request, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the status says which kind it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: String,
+    status: u16,
+    /// The cause, for the person who reads it.
+    detail: String,
+    /// The query key that was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, detail: impl AsRef<str>) -> Self {
+        Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: redact_urls(detail.as_ref()),
+            key: None,
+        }
+    }
+
+    /// 400 that names the query key.
+    pub fn bad_query(key: &str, detail: impl AsRef<str>) -> Self {
+        let detail = detail.as_ref();
+        Problem {
+            key: Some(key.to_owned()),
+            ..Problem::new(StatusCode::BAD_REQUEST, format!("query key {key:?}: {detail}"))
+        }
+    }
+
+    pub fn not_found(detail: impl AsRef<str>) -> Self {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    pub fn conflict(detail: impl AsRef<str>) -> Self {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
+    pub fn unavailable(detail: impl AsRef<str>) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 501: the address is kept for a part that is not built yet.
+    pub fn not_built(what: &str) -> Self {
+        Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not built yet"))
+    }
+
+    /// 500, which also goes to the log.
+    pub fn internal(detail: impl AsRef<str>) -> Self {
+        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail);
+        tracing::error!(detail = problem.detail, "a request failed");
+        problem
+    }
+
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// An answer with this problem's status and `body`, which may say more than the problem itself.
+    pub fn respond_with(&self, body: &impl Serialize) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status());
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "2"));
+        }
+        response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
+        let mut response = response.body(serde_json::to_vec(body).unwrap_or_default());
+        guard::harden(response.headers_mut());
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.respond_with(self)
+    }
+}
+
+impl From<IndexError> for Problem {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::BadCursor => Problem::bad_query("cursor", "is none that this archive gave out"),
+            error => Problem::internal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The part of an address after `?`, read strictly: unknown, doubled and impossible keys are refused by name.
+
+use std::borrow::Cow;
+
+use actix_web::HttpRequest;
+use chrono::{DateTime, Utc};
+
+use super::Problem;
+use crate::domain::recording::RecordingQuery;
+
+/// Most rows of a page.
+pub const MAX_LIMIT: u32 = 1000;
+
+/// The keys of one request, decoded. That they are known to the route was checked before.
+pub struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// Refuses keys that are not in `known` and keys that come twice.
+pub fn check_keys(query: &str, known: &[&str]) -> Result<(), Problem> {
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
+    for (key, _) in url::form_urlencoded::parse(query.as_bytes()) {
+        if !known.contains(&key.as_ref()) {
+            let known = if known.is_empty() {
+                "there are none here".to_owned()
+            } else {
+                format!("known: {}", known.join(", "))
+            };
+            return Err(Problem::bad_query(&key, format!("unknown ({known})")));
+        }
+        if seen.contains(&key) {
+            return Err(Problem::bad_query(&key, "given twice"));
+        }
+        seen.push(key);
+    }
+    Ok(())
+}
+
+impl<'a> Query<'a> {
+    pub fn of(request: &'a HttpRequest) -> Self {
+        Query { pairs: url::form_urlencoded::parse(request.query_string().as_bytes()).collect() }
+    }
+
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
+    }
+
+    /// A camera's name.
+    pub fn camera(&self) -> Result<Option<String>, Problem> {
+        match self.text("camera") {
+            Some(name) if !is_camera_name(name) => Err(Problem::bad_query(
+                "camera",
+                format!("{name:?} is no camera's name (small letters, digits, `-` and `_`)"),
+            )),
+            name => Ok(name.map(str::to_owned)),
+        }
+    }
+
+    fn time(&self, key: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        // An unescaped `+` of `+01:00` arrives as a space.
+        let text = text.trim().replace(' ', "+");
+        match DateTime::parse_from_rfc3339(&text) {
+            Ok(time) => Ok(Some(time.to_utc())),
+            Err(_) => {
+                Err(Problem::bad_query(key, format!("{text:?} is no time (as RFC 3339 has it: 2026-01-31T08:30:00Z)")))
+            }
+        }
+    }
+
+    /// `camera`, `from`, `to`, `limit` and `cursor`.
+    pub fn rows(&self) -> Result<RecordingQuery, Problem> {
+        let (from, to) = (self.time("from")?, self.time("to")?);
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Problem::bad_query("to", "is before `from`"));
+        }
+        let limit = match self.text("limit") {
+            None => 0,
+            Some(text) => match text.parse() {
+                Ok(limit @ 1..=MAX_LIMIT) => limit,
+                _ => {
+                    return Err(Problem::bad_query(
+                        "limit",
+                        format!("{text:?} is not a whole number from 1 to {MAX_LIMIT}"),
+                    ));
+                }
+            },
+        };
+        let cursor = match self.text("cursor") {
+            Some("") => return Err(Problem::bad_query("cursor", "is empty (leave it out for the first page)")),
+            cursor => cursor.map(str::to_owned),
+        };
+        Ok(RecordingQuery { camera: self.camera()?, from, to, limit, cursor })
+    }
+}
+
+fn is_camera_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
+}

@@ -1,0 +1,255 @@
+//! Recordings and gaps: rows of the index, and the files behind them.
+//!
+//! A path comes from the index, yet is checked again before a file is opened or removed: it stays inside the
+//! archive, whatever the row or a symbolic link says.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use actix_files::NamedFile;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::query::Query;
+use super::{AppState, Problem, blocking};
+use crate::domain::recording::{Gap, Recording, RecordingQuery};
+
+/// A page of recordings, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct RecordingPage {
+    recordings: Vec<Recording>,
+    /// `cursor` of the next page; null on the last.
+    next: Option<String>,
+}
+
+/// A page of gaps, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct GapPage {
+    gaps: Vec<Gap>,
+    /// `cursor` of the next page; null on the last.
+    next: Option<String>,
+}
+
+/// Recordings, newest first; open ones are among them.
+#[utoipa::path(get, path = "/api/recordings", tag = "recordings", params(
+    ("camera" = Option<String>, Query, description = "of this camera only"),
+    ("from" = Option<String>, Query, description = "RFC 3339; those that end before are left out"),
+    ("to" = Option<String>, Query, description = "RFC 3339; those that start after are left out"),
+    ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it"),
+    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+), responses(
+    (status = 200, description = "a page of recordings", body = RecordingPage),
+    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<web::Json<RecordingPage>, Problem> {
+    let query = Query::of(&request).rows()?;
+    check_camera(&state, &query).await?;
+    let page = state.ask(move |index| index.recordings(&query)).await?;
+    Ok(web::Json(RecordingPage { recordings: page.items, next: page.next }))
+}
+
+/// Gaps, newest first.
+#[utoipa::path(get, path = "/api/gaps", tag = "recordings", params(
+    ("camera" = Option<String>, Query, description = "of this camera only"),
+    ("from" = Option<String>, Query, description = "RFC 3339; those that end before are left out"),
+    ("to" = Option<String>, Query, description = "RFC 3339; those that start after are left out"),
+    ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it"),
+    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+), responses(
+    (status = 200, description = "stretches that should have been recorded and were not", body = GapPage),
+    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn gaps(state: web::Data<AppState>, request: HttpRequest) -> Result<web::Json<GapPage>, Problem> {
+    let query = Query::of(&request).rows()?;
+    check_camera(&state, &query).await?;
+    let page = state.ask(move |index| index.gaps(&query)).await?;
+    Ok(web::Json(GapPage { gaps: page.items, next: page.next }))
+}
+
+/// 404 for a camera that neither runs nor has left anything in the index.
+pub async fn check_camera(state: &AppState, query: &RecordingQuery) -> Result<(), Problem> {
+    let Some(name) = &query.camera else { return Ok(()) };
+    if state.registry.get(name).is_some() {
+        return Ok(());
+    }
+    let trace = RecordingQuery { camera: Some(name.clone()), limit: 1, ..RecordingQuery::default() };
+    let left = state
+        .ask(move |index| Ok(!index.recordings(&trace)?.items.is_empty() || !index.gaps(&trace)?.items.is_empty()))
+        .await?;
+    if left { Ok(()) } else { Err(state.no_such_camera(name)) }
+}
+
+/// One recording.
+#[utoipa::path(get, path = "/api/recordings/{id}", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+), responses(
+    (status = 200, description = "the recording's row", body = Recording),
+    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn one(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<Recording>, Problem> {
+    find(&state, &id).await.map(web::Json)
+}
+
+/// The recording's file, with byte ranges. One that is still open is served as far as it is written.
+#[utoipa::path(get, path = "/api/recordings/{id}/video.mp4", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+    ("Range" = Option<String>, Header, description = "bytes"),
+), responses(
+    (status = 200, description = "the file", content_type = "video/mp4", body = Vec<u8>),
+    (status = 206, description = "the bytes that were asked for", content_type = "video/mp4", body = Vec<u8>),
+    (status = 304, description = "unchanged since the ETag that was given"),
+    (status = 404, description = "no such recording, or its file is gone", body = Problem, content_type = "application/problem+json"),
+    (status = 416, description = "the file does not hold these bytes", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn video(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let recording = find(&state, &id).await?;
+    let (root, path) = (state.archive_root.clone(), recording.path.clone());
+    let file = blocking(move || open_inside(&root, &path)).await?.map_err(|error| of_file(&recording, &error))?;
+    let mut response = file.into_response(&request);
+    if recording.complete {
+        // It does not change any more; whether it still exists is asked each time.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    Ok(response)
+}
+
+/// Deletes a recording: its file and its row.
+#[utoipa::path(delete, path = "/api/recordings/{id}", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+), responses(
+    (status = 204, description = "deleted"),
+    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the recording is still open", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn delete(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let recording = find(&state, &id).await?;
+    if !recording.complete {
+        return Err(Problem::conflict(format!("recording {id} is still open (delete it when it is closed)")));
+    }
+    let (root, path) = (state.archive_root.clone(), recording.path.clone());
+    // The file first: a row without a file is found and dropped by the next scan, a file without a row would
+    // come back.
+    match blocking(move || remove_inside(&root, &path)).await? {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(of_file(&recording, &error)),
+        _ => {}
+    }
+    let removed = recording.id;
+    let index = state.index.clone();
+    blocking(move || {
+        index.remove(removed);
+        index.flush();
+    })
+    .await?;
+    tracing::info!(camera = recording.camera, recording = removed, path = recording.path, "deleted over HTTP");
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A picture of the recording. Not built yet.
+#[utoipa::path(get, path = "/api/recordings/{id}/thumbnail.jpg", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+), responses(
+    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn thumbnail(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    find(&state, &id).await?;
+    Err(Problem::not_built("the thumbnail"))
+}
+
+/// Keeps a recording from retention. Not built yet.
+#[utoipa::path(post, path = "/api/recordings/{id}/protect", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+), responses(
+    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    find(&state, &id).await?;
+    Err(Problem::not_built("protection"))
+}
+
+async fn find(state: &AppState, id: &str) -> Result<Recording, Problem> {
+    let none = || Problem::not_found(format!("there is no recording {id:?}"));
+    let number: i64 = id.parse().map_err(|_| none())?;
+    state.ask(move |index| index.recording(number)).await?.ok_or_else(none)
+}
+
+fn of_file(recording: &Recording, error: &io::Error) -> Problem {
+    let Recording { id, path, .. } = recording;
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::not_found(format!("the file of recording {id} ({path}) is gone")),
+        io::ErrorKind::InvalidInput => Problem::internal(format!("recording {id}: {error}")),
+        _ => Problem::internal(format!("recording {id}: cannot use {path}: {error}")),
+    }
+}
+
+/// The file that `path` names below `root`, opened. Anything else than a plain file inside the archive is
+/// refused (opening a pipe would wait for ever).
+fn open_inside(root: &Path, path: &str) -> io::Result<NamedFile> {
+    let (root, joined) = (root.canonicalize()?, joined(root, path)?);
+    let file = joined.canonicalize()?;
+    if !file.starts_with(root) {
+        return Err(outside(path));
+    }
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path} is not a plain file")));
+    }
+    NamedFile::open(file)
+}
+
+/// Removes what `path` names below `root`; a symbolic link is removed itself and not what it points to.
+fn remove_inside(root: &Path, path: &str) -> io::Result<()> {
+    let (root, joined) = (root.canonicalize()?, joined(root, path)?);
+    let folder = joined.parent().ok_or_else(|| outside(path))?.canonicalize()?;
+    let name = joined.file_name().ok_or_else(|| outside(path))?;
+    if !folder.starts_with(root) {
+        return Err(outside(path));
+    }
+    std::fs::remove_file(folder.join(name))
+}
+
+fn joined(root: &Path, path: &str) -> io::Result<PathBuf> {
+    let plain = !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    if plain { Ok(root.join(path)) } else { Err(outside(path)) }
+}
+
+fn outside(path: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} leads out of the archive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_plain_files_of_the_archive_are_opened() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("archive");
+        std::fs::create_dir_all(root.join("yard")).unwrap();
+        std::fs::write(root.join("yard/a.mp4"), "inside").unwrap();
+        std::fs::write(outer.path().join("secret"), "outside").unwrap();
+        symlink(outer.path().join("secret"), root.join("yard/link.mp4")).unwrap();
+        symlink(outer.path(), root.join("up")).unwrap();
+        let absolute = root.join("yard/a.mp4").display().to_string();
+
+        assert!(open_inside(&root, "yard/a.mp4").is_ok());
+        for path in ["", "yard", "../secret", "yard/../../secret", "yard/link.mp4", "up/secret", &absolute, "./x"] {
+            assert!(open_inside(&root, path).is_err(), "{path}");
+        }
+        for path in ["", "yard", "../secret", "up/secret", &absolute] {
+            assert!(remove_inside(&root, path).is_err(), "{path}");
+        }
+        remove_inside(&root, "yard/link.mp4").unwrap();
+        assert!(outer.path().join("secret").exists());
+        assert!(!root.join("yard/link.mp4").exists());
+    }
+}

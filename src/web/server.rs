@@ -1,0 +1,148 @@
+//! Starts and stops the server: its address, its limits, its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use tokio::sync::{Semaphore, watch};
+
+use super::guard::{self, Own};
+use super::{AppState, WebContext, routes};
+use crate::clock;
+
+/// Threads that answer; what may block goes to the blocking pool.
+const WORKERS: usize = 2;
+/// Connections a worker holds; further ones wait in the listen queue.
+const CONNECTIONS_PER_WORKER: usize = 128;
+const BLOCKING_THREADS_PER_WORKER: usize = 8;
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a stop waits for answers under way, in seconds, before it cuts them off.
+const STOP_GRACE_S: u64 = 1;
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const EVENT_STREAMS: usize = 64;
+const SNAPSHOTS_AT_A_TIME: usize = 2;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    #[error(
+        "web.listen: {0} can be reached from other machines, and there is no login yet (listen on 127.0.0.1 or [::1])"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("web.listen: cannot listen on {address} (is another program there? port 0 lets the system pick)")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("web.address_file: cannot write {}", path.display())]
+    AddressFile { path: PathBuf, source: io::Error },
+}
+
+/// The server at work. Dropping it leaves the server running.
+pub struct RunningServer {
+    address: SocketAddr,
+    address_file: Option<PathBuf>,
+    handle: ServerHandle,
+    stopping: watch::Sender<bool>,
+}
+
+/// Starts the server. Must be called inside the running actix System.
+pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
+    let WebContext { registry, index, archive_root, listen, address_file, snapshot } = context;
+    if !listen.ip().is_loopback() {
+        return Err(WebError::NotLoopback(listen));
+    }
+    let bind_error = |source| WebError::Bind { address: listen, source };
+    // Bound before the state is made, because the state knows the port.
+    let listener = bind(listen).map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    let (stopping, stopped) = watch::channel(false);
+    let state = web::Data::new(AppState {
+        registry,
+        index,
+        archive_root,
+        snapshot,
+        own: Own::new(address),
+        started: clock::monotonic(),
+        started_at: clock::utc_now(),
+        stopping: stopped,
+        listeners: Arc::new(Semaphore::new(EVENT_STREAMS)),
+        snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
+    });
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .wrap(from_fn(guard::gate))
+            .configure(routes::configure)
+            .default_service(web::to(routes::unknown))
+    })
+    .workers(WORKERS)
+    .worker_max_blocking_threads(BLOCKING_THREADS_PER_WORKER)
+    .max_connections(CONNECTIONS_PER_WORKER)
+    .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(STOP_GRACE_S)
+    .disable_signals()
+    .listen(listener)
+    .map_err(bind_error)?
+    .run();
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the web server ended");
+        }
+    });
+    if let Some(path) = &address_file
+        && let Err(source) = write_address(path, address)
+    {
+        handle.stop(false).await;
+        return Err(WebError::AddressFile { path: path.clone(), source });
+    }
+    tracing::info!(%address, "web server listens on http://{address}");
+    Ok(RunningServer { address, address_file, handle, stopping })
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    // The standard library sets SO_REUSEADDR on Unix, so that a restart need not wait for old connections.
+    std::net::TcpListener::bind(address)
+}
+
+/// Writes the address so that a reader sees all of it or none.
+fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
+    if let Some(folder) = path.parent()
+        && !folder.as_os_str().is_empty()
+    {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let unfinished = path.with_file_name(name);
+    std::fs::write(&unfinished, format!("{address}\n"))
+        .and_then(|()| std::fs::rename(&unfinished, path))
+        .inspect_err(|_| _ = std::fs::remove_file(&unfinished))
+}
+
+impl RunningServer {
+    /// The address it listens on, with the port that the system picked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: no new connections, event streams end, answers under way get a second. Returns within 2 s.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        if tokio::time::timeout(STOP_DEADLINE, self.handle.stop(true)).await.is_err() {
+            tracing::warn!("the web server did not stop in time and was left behind");
+        }
+        if let Some(path) = &self.address_file {
+            // Only where it still names this server: another one may have started meanwhile.
+            let ours = std::fs::read_to_string(path).is_ok_and(|text| text.trim() == self.address.to_string());
+            if ours && let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "the web server's address file stays behind");
+            }
+        }
+    }
+}

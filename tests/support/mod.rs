@@ -1,0 +1,56 @@
+//! What the integration tests stand on: cameras that are real RTSP servers, cables that can be cut, clips that
+//! know their own frame numbers, and the real daemon in a scratch folder.
+//!
+//! Nothing in here knows how Tarsier works inside. A test that can't run fails.
+//!
+//! ```ignore
+//! mod support;
+//! use support::*;
+//!
+//! #[test]
+//! fn a_motion_event_is_recorded_with_its_pre_alarm() {
+//!     // 40 s at 15 fps, a keyframe every 2 s, still but for a box that moves from second 12 to second 16.
+//!     let clip = Clip::spec().seconds(40.0).gop_seconds(2.0).motion(12.0, 16.0).make();
+//!     let server = RtspServer::start(&[Mount::new("yard", &clip)]);
+//!     let relay = Relay::to(server.port("yard"));
+//!     let daemon = Daemon::builder()
+//!         .camera("yard", &format!("source: {}\nrecord: {{ pre_alarm: 5s }}\n", server.url_through("yard", &relay)))
+//!         .start();
+//!     let recording = daemon.wait_for_recording("yard", secs(60), |r| r.complete);
+//!     let frames = read_frames(&daemon.archive().join(&recording.path));
+//!     let onset = clip.motion_frames()[0].start;
+//!     assert!(frames.first().unwrap().number <= onset - 5 * 15);
+//!     assert_unbroken(&frames, clip.frames);
+//!     assert_eq!(server.stats("yard").connections, 1);
+//!     relay.cut();                                    // and heal(), stall(), refuse(), throttle(), corrupt()
+//!     daemon.wait_for_state("yard", "backoff", secs(20));
+//!     assert_eq!(daemon.terminate(secs(5)), Some(0)); // or kill(), and daemon.restart()
+//! }
+//! ```
+//!
+//! * [`Clip`]: made with the ffmpeg command line, kept in `target/test-clips`.
+//! * [`RtspServer`], [`Mount`], [`MjpegServer`]: cameras. One port a mount.
+//! * [`Relay`]: the cable before one camera.
+//! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
+//! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
+//! * [`wait_for`]: the only way to wait; there is no bare sleep.
+
+#![allow(dead_code, unused_imports)]
+
+mod clips;
+mod daemon;
+mod frames;
+mod http_mjpeg;
+mod relay;
+mod rtsp;
+mod units;
+mod wait;
+
+pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
+pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, ServerEvent, grep_all};
+pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
+pub use http_mjpeg::MjpegServer;
+pub use relay::Relay;
+pub use rtsp::{Mount, MountStats, RtspServer};
+pub use units::{assert_run_of, vcl_units};
+pub use wait::{secs, wait_for};
