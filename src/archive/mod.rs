@@ -18,7 +18,7 @@ pub mod recorder;
 pub mod recovery;
 pub mod retention;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

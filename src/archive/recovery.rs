@@ -17,7 +17,7 @@ use super::index::{Index, IndexError};
 use super::paths;
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, Recording, RecordingQuery};
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
@@ -75,6 +75,22 @@ impl fmt::Display for RecoveryReport {
 }
 
 impl RecoveryReport {
+    /// Both in one.
+    pub fn and(mut self, other: RecoveryReport) -> RecoveryReport {
+        self.files = self.files.max(other.files);
+        self.repaired += other.repaired;
+        self.cut_bytes += other.cut_bytes;
+        self.empty += other.empty;
+        self.found += other.found;
+        self.dropped += other.dropped;
+        self.gaps += other.gaps;
+        self.foreign += other.foreign;
+        self.failures.extend(other.failures);
+        self.failures.dedup();
+        self.stopped |= other.stopped;
+        self
+    }
+
     fn failed(&mut self, what: String) {
         tracing::error!("{what}");
         self.failures.push(what);
@@ -101,12 +117,19 @@ fn try_repair_open(
 ) -> Result<(), IndexError> {
     // Where each camera's recording broke off.
     let mut ends: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-    for row in index.latest()? {
-        let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
-        if let (Some(end), Some(closed), true) = (row.end, index.closed_before(), is_continuous)
-            && end + ENDED_WITH_IT >= closed
-        {
-            ends.insert(row.camera, end);
+    if let Some(closed) = index.closed_before() {
+        for row in index.latest()? {
+            let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
+            if let (true, Some(end)) = (is_continuous, row.end)
+                && end + ENDED_WITH_IT >= closed
+            {
+                ends.insert(row.camera, end);
+            }
+        }
+        // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
+        let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
+        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down && gap.end + ENDED_WITH_IT >= closed) {
+            ends.entry(gap.camera).or_insert(gap.start);
         }
     }
     for row in index.open_recordings()? {
@@ -440,7 +463,6 @@ mod tests {
     use crate::archive::index::tests::recording;
     use crate::archive::testing::{Clip, H264, clip, decode};
     use crate::domain::config::ContainerKind;
-    use crate::domain::recording::RecordingQuery;
 
     const SECONDS: i64 = 3;
 
@@ -636,6 +658,25 @@ mod tests {
         assert_eq!(gap.camera, "all");
         // To the microsecond, as the index keeps it.
         assert_eq!(gap.start.timestamp_micros(), all[0].end.unwrap().timestamp_micros());
+    }
+
+    #[test]
+    fn the_gap_of_a_run_that_recorded_nothing_goes_on() {
+        let place = Place::new();
+        let open = row(1, "yard", minutes_ago(5));
+        place.write(&open, false);
+        {
+            place.open().put(open);
+        }
+        let first_end = {
+            let index = place.open_after_crash();
+            repair_open(place.root(), &index);
+            gaps(&index)[0].end
+        };
+        let index = place.open();
+        repair_open(place.root(), &index);
+        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
+        assert!(gap.end > first_end);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 pub mod check;
 pub mod detect;
 pub mod record;
-// pub mod recordings;
+pub mod recordings;
 pub mod run;
 
 use std::path::PathBuf;
@@ -47,20 +47,20 @@ enum Command {
     #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
     Record(record::RecordArgs),
     /// List, verify or repair the recordings of the archive
-    #[command(after_help = "Example:\n  tarsier recordings list --camera front-door")]
-    Recordings,
+    #[command(subcommand, after_help = "Example:\n  tarsier recordings list --camera front-door")]
+    Recordings(recordings::RecordingsCommand),
 }
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let config = arguments.config;
-    let done = match arguments.command { Command::Recordings => return ExitCode::from(OUR_FAULT),
+    let done = match arguments.command {
         Command::Run => run::run(&config),
         Command::Check { effective } => Ok(check::run(&config, effective)),
         Command::Detect(arguments) => detect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
-        //Command::Recordings(command) => recordings::run(&command, &config),
+        Command::Recordings(command) => recordings::run(&command, &config),
     };
     match done {
         Ok(code) => ExitCode::from(code),
