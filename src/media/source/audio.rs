@@ -35,7 +35,9 @@ pub(super) struct AudioIntake {
 
 enum Way {
     /// `adts`: each frame may have a header of its own, which is taken off.
-    Copy { adts: bool },
+    Copy {
+        adts: bool,
+    },
     Flac(Box<FlacWay>),
 }
 
@@ -114,8 +116,7 @@ impl AudioIntake {
             }
             Way::Flac(way) => {
                 let rate = i128::from(self.track.sample_rate);
-                let sample =
-                    dts.map(|dts| (i128::from(dts) * rate / i128::from(self.ticks.timescale.max(1))) as i64);
+                let sample = dts.map(|dts| (i128::from(dts) * rate / i128::from(self.ticks.timescale.max(1))) as i64);
                 let before = way.encoded.len();
                 if let Err(error) = way.take(&payload, sample) {
                     tracing::debug!(%error, "a packet of sound cannot be converted and is left out");

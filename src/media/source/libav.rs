@@ -56,7 +56,7 @@ pub(super) fn open(
         intake: Intake::new(Arc::clone(&session), setup.video, setup.audio),
         session,
         opened: clock::monotonic(),
-        last_video: clock::monotonic(),
+        without_video: Duration::ZERO,
         began: clock::monotonic(),
         bad_reads: 0,
         pace: None,
@@ -85,7 +85,8 @@ struct LibavSource {
     audio_index: Option<usize>,
     intake: Intake,
     opened: Instant,
-    last_video: Instant,
+    /// Time spent in reading since the last picture.
+    without_video: Duration,
     /// When the wait for the first keyframe began.
     began: Instant,
     bad_reads: u32,
@@ -187,10 +188,14 @@ impl LibavSource {
             return Err(self.cancelled());
         };
         // Sound alone is no sign of life of a camera.
-        let silent = if self.live { self.last_video.elapsed_now() } else { Duration::ZERO };
-        opened.deadline.set(limit.saturating_sub(silent));
+        let began = clock::monotonic();
+        opened.deadline.set(limit.saturating_sub(self.without_video));
         let mut payload = packet::Packet::empty();
-        match payload.read(&mut opened.context) {
+        let result = payload.read(&mut opened.context);
+        if self.live {
+            self.without_video += began.elapsed_now();
+        }
+        match result {
             Ok(()) => {
                 self.bad_reads = 0;
                 self.take(payload);
@@ -204,12 +209,11 @@ impl LibavSource {
     fn take(&mut self, payload: packet::Packet) {
         self.cancel.advance();
         let arrived = clock::monotonic();
-        let arrival_us = self
-            .live
-            .then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
+        let arrival_us =
+            self.live.then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
         let (dts, pts) = (payload.dts(), payload.pts());
         if payload.stream() == self.video_index {
-            self.last_video = arrived;
+            self.without_video = Duration::ZERO;
             let ticks = self.intake.ticks();
             let (dts, pts) = (ticks.of(dts), ticks.of(pts));
             let duration = ticks.of(Some(payload.duration())).filter(|ticks| *ticks > 0);
@@ -512,6 +516,8 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
         extradata,
         frames_per_second: rate.map(f64::from),
         reorder: usize::try_from(reorder).unwrap_or(0),
+        // RTP knows presentation times only; what libav makes of them is wrong in the beginning.
+        has_decode_times: options.url.kind() != SourceKind::Rtsp,
         stamp_by_arrival,
     };
     let (audio_index, audio) = match options.audio {
@@ -565,9 +571,7 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
         Error::HttpUnauthorized => {
             (Unauthorized, "wrong user name or password (401); check `username` and `password`".to_owned())
         }
-        Error::HttpForbidden => {
-            (Unauthorized, "access denied (403); the user may not see this stream".to_owned())
-        }
+        Error::HttpForbidden => (Unauthorized, "access denied (403); the user may not see this stream".to_owned()),
         Error::HttpNotFound => (NotFound, "there is no such stream (404); check the path in `source`".to_owned()),
         Error::Other { errno: libc::ENOENT } if file => (NotFound, "there is no such file".to_owned()),
         Error::Other { errno: libc::EACCES | libc::EPERM } if file => {
@@ -578,9 +582,7 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
             (Unreachable, "connection refused; are address and port right?".to_owned())
         }
         Error::ProtocolNotFound => (Unsupported, "this kind of address is not supported".to_owned()),
-        Error::InvalidData if file => {
-            (Broken, "this is no video file, or it is damaged or cut off".to_owned())
-        }
+        Error::InvalidData if file => (Broken, "this is no video file, or it is damaged or cut off".to_owned()),
         Error::InvalidData => (Broken, "what came is no video stream".to_owned()),
         Error::HttpBadRequest | Error::HttpOther4xx | Error::HttpServerError | Error::StreamNotFound => {
             (Broken, format!("the camera refused: {error}"))
