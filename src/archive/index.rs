@@ -194,6 +194,11 @@ impl Index {
         waited.unwrap_or_else(PoisonError::into_inner).0.written >= up_to
     }
 
+    /// Writes what is queued and closes the index in order, as the process ends. What is queued later is lost.
+    pub fn close(&self) {
+        self.handle.shared.close();
+    }
+
     /// What is wrong with the index now, for the log, the API and an alarm.
     pub fn trouble(&self) -> Option<String> {
         let state = self.shared().lock();
@@ -255,6 +260,14 @@ impl std::ops::Deref for Index {
 }
 
 impl Shared {
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        self.changed.notify_all();
+        let waited = self.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
+        drop(waited);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -289,11 +302,7 @@ impl Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.closing = true;
-        self.shared.changed.notify_all();
-        let waited = self.shared.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
-        drop(waited);
+        self.shared.close();
     }
 }
 
