@@ -93,7 +93,7 @@ pub struct Supervisor {
     last_scan: Option<Instant>,
     second_look_at: Option<Instant>,
     /// Problems that are reported already.
-    reported: BTreeMap<String, String>,
+    reported: BTreeSet<String>,
     shutdown_since: Option<Instant>,
     ready: bool,
     backoff: Backoff,
@@ -164,7 +164,7 @@ impl Supervisor {
             next_generation: 1,
             last_scan: None,
             second_look_at: None,
-            reported: BTreeMap::new(),
+            reported: BTreeSet::new(),
             shutdown_since: None,
             ready: false,
             backoff: Backoff::default(),
@@ -221,15 +221,15 @@ impl Supervisor {
 
     /// Problems that belong to no camera: told once.
     fn report_others(&mut self, problems: &[Problem]) {
-        let mut reported = BTreeMap::new();
+        let mut reported = BTreeSet::new();
         for problem in problems {
             let text = problem.to_string();
             let file = problem.file.display().to_string();
-            if self.reported.get(&text).is_none() {
+            if !self.reported.contains(&text) {
                 tracing::error!(file, "{text}");
-                self.shared.registry.tell(Event::ConfigRefused { file: file.clone(), error: text.clone() });
+                self.shared.registry.tell(Event::ConfigRefused { file, error: text.clone() });
             }
-            reported.insert(text, file);
+            reported.insert(text);
         }
         self.reported = reported;
     }
