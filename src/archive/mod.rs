@@ -219,7 +219,7 @@ impl Archive {
         self.stopped.store(true, Ordering::Release);
         let _ = self.turns.send(Turn::Stop);
         self.ask_for_room();
-        self.index.flush();
+        self.index.close();
         if self.sync != SyncCadence::Never {
             self.sync_now();
         }
