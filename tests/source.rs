@@ -364,8 +364,7 @@ fn cameras_are_read_in_every_codec_and_transport() {
             let mut source = source::open(&options, Arc::clone(&session), &Cancel::new()).unwrap();
             assert!(began.elapsed() < Duration::from_secs(4), "{name} opened in {:?}", began.elapsed());
             let packets = take_video(&mut *source, 40);
-            let late =
-                packets[39].session.utc(packets[39].pts_us()) - chrono::DateTime::from(std::time::SystemTime::now());
+            let late = packets[39].session.utc(packets[39].pts_us()) - chrono::DateTime::from(std::time::SystemTime::now());
             assert!(late.num_milliseconds().abs() < 1500, "{name} is {late} off");
             assert!(Arc::ptr_eq(&packets[0].session, &session));
             let all: Vec<_> = packets.iter().collect();

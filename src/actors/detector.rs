@@ -292,6 +292,7 @@ impl Handler<WriterState> for DetectorActor {
     }
 }
 
+
 impl Handler<TurnDone> for DetectorActor {
     type Result = ();
 

@@ -126,20 +126,10 @@ enum Doubt {
 
 enum Run {
     Idle,
-    Running {
-        address: Addr<CameraActor>,
-        generation: u64,
-        began: Instant,
-    },
-    Stopping {
-        generation: u64,
-        since: Instant,
-        cause: GapCause,
-    },
+    Running { address: Addr<CameraActor>, generation: u64, began: Instant },
+    Stopping { generation: u64, since: Instant, cause: GapCause },
     /// Crashed.
-    Waiting {
-        until: Instant,
-    },
+    Waiting { until: Instant },
 }
 
 impl Supervisor {
@@ -355,7 +345,8 @@ impl Supervisor {
                 tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
                 camera.run = Run::Waiting { until: now + wait };
                 let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
-                camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+                camera.open_gap =
+                    records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
                 let entry = self.shared.registry.entry(name);
                 entry.set_commands(None);
                 let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;

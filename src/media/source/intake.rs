@@ -453,7 +453,8 @@ mod tests {
             intake.video(ffmpeg_next::Packet::copy(&picture), dts, pts, Some(0));
         }
         let stamps: Vec<_> = std::iter::from_fn(|| intake.pop()).map(|packet| (packet.dts, packet.pts)).collect();
-        let expected = [(-1916, 10_082), (4083, 28_080), (10_082, 16_081), (16_081, 22_080), (22_080, 46_080)];
+        let expected =
+            [(-1916, 10_082), (4083, 28_080), (10_082, 16_081), (16_081, 22_080), (22_080, 46_080)];
         assert_eq!(stamps, expected);
     }
 
