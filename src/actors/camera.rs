@@ -19,8 +19,8 @@ use super::messages::{
 use super::pool::Pool;
 use super::registry::{CameraEntry, Registry};
 use super::writer::{DISK_ALARM, WriterActor};
-use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::archive::Archive;
+use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
@@ -111,7 +111,12 @@ impl<A: Actor> Child<A> {
     }
 
     fn started(&mut self, address: Addr<A>) {
-        *self = Child { address: Some(address), began: clock::monotonic(), restart_at: None, backoff: self.backoff.clone() };
+        *self = Child {
+            address: Some(address),
+            began: clock::monotonic(),
+            restart_at: None,
+            backoff: self.backoff.clone(),
+        };
     }
 
     /// It is gone: when it is started again.

@@ -30,9 +30,17 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Phase {
     Idle,
-    Connecting { since: Instant },
-    Live { session: u64, since: Instant },
-    Waiting { until: Instant, cause: String },
+    Connecting {
+        since: Instant,
+    },
+    Live {
+        session: u64,
+        since: Instant,
+    },
+    Waiting {
+        until: Instant,
+        cause: String,
+    },
     /// A file came to its end.
     Ended,
 }

@@ -86,7 +86,9 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
             CLOCK_ALARM,
             step.map(|step| {
                 let hours = step.num_minutes() as f64 / 60.0;
-                format!("the clock stepped by {hours:.1} h; nothing is deleted by age (set the clock, then send SIGHUP)")
+                format!(
+                    "the clock stepped by {hours:.1} h; nothing is deleted by age (set the clock, then send SIGHUP)"
+                )
             }),
         );
         Limits {

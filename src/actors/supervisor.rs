@@ -93,7 +93,7 @@ pub struct Supervisor {
     last_scan: Option<Instant>,
     second_look_at: Option<Instant>,
     /// Problems that are reported already.
-    reported: BTreeMap<String, String>,
+    reported: BTreeSet<String>,
     shutdown_since: Option<Instant>,
     ready: bool,
     backoff: Backoff,
@@ -126,10 +126,20 @@ enum Doubt {
 
 enum Run {
     Idle,
-    Running { address: Addr<CameraActor>, generation: u64, began: Instant },
-    Stopping { generation: u64, since: Instant, cause: GapCause },
+    Running {
+        address: Addr<CameraActor>,
+        generation: u64,
+        began: Instant,
+    },
+    Stopping {
+        generation: u64,
+        since: Instant,
+        cause: GapCause,
+    },
     /// Crashed.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
 }
 
 impl Supervisor {
@@ -154,7 +164,7 @@ impl Supervisor {
             next_generation: 1,
             last_scan: None,
             second_look_at: None,
-            reported: BTreeMap::new(),
+            reported: BTreeSet::new(),
             shutdown_since: None,
             ready: false,
             backoff: Backoff::default(),
@@ -204,21 +214,22 @@ impl Supervisor {
         self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
         if !self.ready && !doubts {
             self.ready = true;
+            self.shared.registry.completed();
             self.host.ready();
         }
     }
 
     /// Problems that belong to no camera: told once.
     fn report_others(&mut self, problems: &[Problem]) {
-        let mut reported = BTreeMap::new();
+        let mut reported = BTreeSet::new();
         for problem in problems {
             let text = problem.to_string();
             let file = problem.file.display().to_string();
-            if self.reported.get(&text).is_none() {
+            if !self.reported.contains(&text) {
                 tracing::error!(file, "{text}");
-                self.shared.registry.tell(Event::ConfigRefused { file: file.clone(), error: text.clone() });
+                self.shared.registry.tell(Event::ConfigRefused { file, error: text.clone() });
             }
-            reported.insert(text, file);
+            reported.insert(text);
         }
         self.reported = reported;
     }
@@ -345,8 +356,7 @@ impl Supervisor {
                 tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
                 camera.run = Run::Waiting { until: now + wait };
                 let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
-                camera.open_gap =
-                    records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+                camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
                 let entry = self.shared.registry.entry(name);
                 entry.set_commands(None);
                 let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;

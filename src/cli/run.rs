@@ -96,7 +96,8 @@ fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
     let index = Index::open(root)?;
     let report = recovery::repair_open(root, &index);
     tracing::info!(%report, "recordings that were open at the last end");
-    Archive::start(root, global.archive.layout.clone(), global.archive.sync, index).context("cannot start the archive's thread")
+    Archive::start(root, global.archive.layout.clone(), global.archive.sync, index)
+        .context("cannot start the archive's thread")
 }
 
 /// Looks through the whole archive behind the running cameras. Returns the flag that ends it.

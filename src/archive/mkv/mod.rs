@@ -22,6 +22,9 @@ use super::container::{Container, Cutter, Extent, FileMeta, Trailer};
 use crate::domain::stream::{AudioCodec, StreamInfo, Track, VideoCodec};
 use crate::media::{Packet, nal};
 
+/// What every Matroska file begins with.
+pub(super) const FIRST_BYTE: u8 = 0x1a;
+
 /// Microseconds of one tick of a file's timestamps.
 const TICK_US: i64 = 100;
 const VIDEO_TRACK: u8 = 1;

@@ -111,8 +111,10 @@ pub(super) struct Mp4 {
 }
 
 impl Mp4 {
-    pub(super) fn new(stream: &Arc<StreamInfo>, with_audio: bool, meta: &FileMeta) -> Self {
-        Mp4 {
+    pub(super) fn new(stream: &Arc<StreamInfo>, with_audio: bool, meta: &FileMeta) -> io::Result<Self> {
+        // A stream that can't be described is refused here and not with the first fragment.
+        boxes::open(stream, with_audio, meta.start, 0, 0)?;
+        Ok(Mp4 {
             fragmenter: Fragmenter::new(stream, with_audio, meta.start),
             meta: meta.clone(),
             free_at: 0,
@@ -120,7 +122,7 @@ impl Mp4 {
             tables: Tables::default(),
             pending: None,
             first_pts_us: None,
-        }
+        })
     }
 
     /// The bytes to write for a fragment: itself, and the head of the file before the first.

@@ -81,6 +81,7 @@ pub(super) fn open(
         extradata: Vec::new(),
         frames_per_second: rate,
         reorder: 0,
+        has_decode_times: true,
         stamp_by_arrival: false,
     };
     Ok(Box::new(DeviceSource {

@@ -56,7 +56,7 @@ pub(super) fn open(
         intake: Intake::new(Arc::clone(&session), setup.video, setup.audio),
         session,
         opened: clock::monotonic(),
-        last_video: clock::monotonic(),
+        without_video: Duration::ZERO,
         began: clock::monotonic(),
         bad_reads: 0,
         pace: None,
@@ -85,7 +85,8 @@ struct LibavSource {
     audio_index: Option<usize>,
     intake: Intake,
     opened: Instant,
-    last_video: Instant,
+    /// Time spent in reading since the last picture.
+    without_video: Duration,
     /// When the wait for the first keyframe began.
     began: Instant,
     bad_reads: u32,
@@ -193,10 +194,14 @@ impl LibavSource {
             return Err(self.cancelled());
         };
         // Sound alone is no sign of life of a camera.
-        let silent = if self.live { self.last_video.elapsed_now() } else { Duration::ZERO };
-        opened.deadline.set(limit.saturating_sub(silent));
+        let began = clock::monotonic();
+        opened.deadline.set(limit.saturating_sub(self.without_video));
         let mut payload = packet::Packet::empty();
-        match payload.read(&mut opened.context) {
+        let result = payload.read(&mut opened.context);
+        if self.live {
+            self.without_video += began.elapsed_now();
+        }
+        match result {
             Ok(()) => {
                 self.bad_reads = 0;
                 self.take(payload);
@@ -214,7 +219,7 @@ impl LibavSource {
             self.live.then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
         let (dts, pts) = (payload.dts(), payload.pts());
         if payload.stream() == self.video_index {
-            self.last_video = arrived;
+            self.without_video = Duration::ZERO;
             let ticks = self.intake.ticks();
             let (dts, pts) = (ticks.of(dts), ticks.of(pts));
             let duration = ticks.of(Some(payload.duration())).filter(|ticks| *ticks > 0);
@@ -517,6 +522,8 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
         extradata,
         frames_per_second: rate.map(f64::from),
         reorder: usize::try_from(reorder).unwrap_or(0),
+        // RTP knows presentation times only; what libav makes of them is wrong in the beginning.
+        has_decode_times: options.url.kind() != SourceKind::Rtsp,
         stamp_by_arrival,
     };
     let (audio_index, audio) = match options.audio {

@@ -40,17 +40,40 @@ fn stops_within_two_seconds_whoever_is_still_there() {
     assert!(TcpStream::connect(served.address).is_err());
 }
 
-fn refusal(served: &Served, listen: SocketAddr, address_file: Option<PathBuf>) -> WebError {
-    let context = WebContext {
+#[test]
+fn a_server_that_is_dropped_takes_its_address_file_away() {
+    let served = Served::start();
+    let file = served.folder.path().join("other");
+    let start = || {
+        let context = WebContext { address_file: Some(file.clone()), ..context(&served) };
+        actix::System::new().block_on(serve(context)).unwrap()
+    };
+    let server = start();
+    assert!(file.exists());
+    drop(server);
+    assert!(!file.exists());
+
+    // One that names another server by now stays.
+    let server = start();
+    std::fs::write(&file, "127.0.0.1:1").unwrap();
+    drop(server);
+    assert!(file.exists());
+}
+
+fn context(served: &Served) -> WebContext {
+    WebContext {
         registry: Arc::clone(&served.registry),
         index: served.index.clone(),
         archive_root: served.archive(),
-        listen,
-        address_file,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        address_file: None,
         snapshot: Arc::new(|_| Err("none".into())),
-    };
-    let result = actix::System::new().block_on(serve(context));
-    result.err().expect("it does not start")
+    }
+}
+
+fn refusal(served: &Served, listen: SocketAddr, address_file: Option<PathBuf>) -> WebError {
+    let context = WebContext { listen, address_file, ..context(served) };
+    actix::System::new().block_on(serve(context)).err().expect("it does not start")
 }
 
 #[test]
