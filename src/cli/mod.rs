@@ -1,7 +1,7 @@
 //! The command line: what each command takes, and how its end becomes an exit code.
 
 pub mod check;
-// pub mod detect;
+pub mod detect;
 pub mod record;
 // pub mod recordings;
 pub mod run;
