@@ -144,7 +144,7 @@ fn run_ffmpeg(server: &RtspServer, names: &[String], seconds: u64) -> Cost {
     let mut running = Running(Vec::new());
     for name in names {
         let child = Command::new("ffmpeg")
-            .args(["-nostdin", "-v", "error", "-threads", "1", "-rtsp_transport", "tcp", "-i", &server.url(name)])
+            .args(["-nostdin", "-v", "quiet", "-threads", "1", "-rtsp_transport", "tcp", "-i", &server.url(name)])
             .args(["-f", "null", "-"])
             .stdin(Stdio::null())
             .spawn()

@@ -139,3 +139,94 @@ fn a_stream_can_change_its_size() {
     copy_stream(&server.url("yard"), "tcp", 3, &copy);
     assert_run_of(&vcl_units(&copy, Codec::H264), &vcl_units(&both.path, Codec::H264));
 }
+
+/// Times and keyframe flags of a stream's packets, read by ffprobe on a thread until it ends.
+fn packets(url: &str) -> std::thread::JoinHandle<Vec<(f64, bool)>> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-rtsp_transport", "tcp", "-select_streams", "v:0"]);
+    command.args(["-show_entries", "packet=pts_time,flags", "-of", "csv=p=0", url]);
+    std::thread::spawn(move || {
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let fields = text.lines().filter_map(|line| line.split_once(','));
+        fields.filter_map(|(time, flags)| Some((time.parse().ok()?, flags.starts_with('K')))).collect()
+    })
+}
+
+#[test]
+fn the_rtsp_server_misbehaves_when_told() {
+    let clip = Clip::spec().seconds(30.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[
+        Mount::new("jumps", &clip),
+        Mount::new("keyless", &clip),
+        Mount::new("stalls", &clip),
+        Mount::new("kicks", &clip),
+    ]);
+    let units_more = |mount: &str, more: u64| {
+        let before = server.stats(mount).sent;
+        wait_for(mount, secs(30), || (server.stats(mount).sent >= before + more).then_some(()));
+    };
+    let all = ["jumps", "keyless", "stalls", "kicks"];
+    let [jumping, keyless, stalling, kicked] = all.map(|mount| packets(&server.url(mount)));
+    for mount in all {
+        wait_for(mount, secs(30), || (server.stats(mount).plays > 0).then_some(()));
+        units_more(mount, 45);
+    }
+    server.kick("kicks");
+    assert!(kicked.join().unwrap().len() < 250, "a kicked client ends");
+    server.drop_keyframes("keyless", true);
+    server.stall("stalls", true);
+    server.shift_timestamps("jumps", 100.0);
+    units_more("stalls", 30);
+    server.stall("stalls", false);
+    server.shift_timestamps("jumps", -50.0);
+    units_more("keyless", 45);
+    all.iter().for_each(|mount| server.kick(mount));
+    let steps: Vec<f64> = jumping.join().unwrap().windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(steps.iter().any(|step| (step - 100.0).abs() < 1.0), "forward: {steps:?}");
+    assert!(steps.iter().any(|step| (step + 50.0).abs() < 1.0), "back: {steps:?}");
+    let keys: Vec<bool> = keyless.join().unwrap().iter().map(|(_, key)| *key).collect();
+    assert!(keys.iter().filter(|key| **key).count() >= 3 && !keys.iter().rev().take(30).any(|key| *key), "{keys:?}");
+    let times: Vec<f64> = stalling.join().unwrap().iter().map(|(time, _)| *time).collect();
+    assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 1.5), "a stall leaves a hole: {times:?}");
+    assert!(server.stats("stalls").skipped >= 25);
+}
+
+#[test]
+fn the_rtsp_server_has_sound_passwords_and_ends() {
+    let scratch = tempfile::tempdir().unwrap();
+    let aac = Clip::spec().seconds(4.0).audio(AudioCodec::Aac).make();
+    let alaw = Clip::spec().seconds(4.0).audio(AudioCodec::Alaw).make();
+    let server = RtspServer::start(&[
+        Mount::new("aac", &aac).once(),
+        Mount::new("alaw", &alaw).basic_auth("me", "pass"),
+        Mount::new("deaf", &aac).without_audio(),
+        Mount::new("blind", &aac).without_video(),
+    ]);
+    let codecs = |mount: &str, file: &str| {
+        let copy = scratch.path().join(file);
+        let output = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", &server.url(mount)])
+            .args(["-map", "0", "-t", "6", "-c", "copy"])
+            .arg(&copy)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{mount}: {}", String::from_utf8_lossy(&output.stderr));
+        let probed = probe(&copy);
+        let streams = probed["streams"].as_array().unwrap();
+        streams.iter().map(|s| s["codec_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(codecs("aac", "aac.mp4"), ["h264", "aac"]);
+    assert!(server.stats("aac").ended);
+    assert_eq!(vcl_units(&scratch.path().join("aac.mp4"), Codec::H264), vcl_units(&aac.path, Codec::H264));
+    assert_eq!(codecs("alaw", "alaw.mov"), ["h264", "pcm_alaw"]);
+    assert_eq!(codecs("deaf", "deaf.mp4"), ["h264"]);
+    assert_eq!(codecs("blind", "blind.mp4"), ["aac"]);
+    for wrong in ["me:wrong@", ""] {
+        let url = server.url("alaw").replace("me:pass@", wrong);
+        let output = Command::new("ffprobe").args(["-v", "error", "-rtsp_transport", "tcp", &url]).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("401 Unauthorized"), "with `{wrong}`");
+    }
+    let missing = server.url("deaf").replace("/deaf", "/nowhere");
+    let output = Command::new("ffprobe").args(["-v", "error", "-rtsp_transport", "tcp", &missing]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("404"), "{output:?}");
+}

@@ -19,8 +19,8 @@ use super::messages::{
 use super::pool::Pool;
 use super::registry::{CameraEntry, Registry};
 use super::writer::{DISK_ALARM, WriterActor};
-use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::archive::Archive;
+use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
@@ -111,7 +111,12 @@ impl<A: Actor> Child<A> {
     }
 
     fn started(&mut self, address: Addr<A>) {
-        *self = Child { address: Some(address), began: clock::monotonic(), restart_at: None, backoff: self.backoff.clone() };
+        *self = Child {
+            address: Some(address),
+            began: clock::monotonic(),
+            restart_at: None,
+            backoff: self.backoff.clone(),
+        };
     }
 
     /// It is gone: when it is started again.
@@ -446,6 +451,7 @@ impl CameraActor {
     /// The state as the outside sees it.
     fn publish(&mut self) {
         let disk = self.recorder.0.trouble();
+        let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
         let (state, trouble) = match &self.main.phase {
             Phase::Ended => (CameraState::Stopped, None),
@@ -474,6 +480,7 @@ impl CameraActor {
         let counters = &self.entry.counters;
         let mut news = None;
         self.entry.update(|status| {
+            status.recording_blocked = blocked;
             if status.state != state {
                 status.since = clock::utc_now();
                 news = Some(Event::CameraState { camera: status.name.clone(), state, error: error.clone() });
@@ -540,7 +547,9 @@ impl Handler<FeedReport> for CameraActor {
                     }
                 }
             }
-            actor.publish();
+            if actor.stopping.is_none() {
+                actor.publish();
+            }
         });
     }
 }

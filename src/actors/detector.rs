@@ -292,7 +292,6 @@ impl Handler<WriterState> for DetectorActor {
     }
 }
 
-
 impl Handler<TurnDone> for DetectorActor {
     type Result = ();
 

@@ -17,7 +17,7 @@ use crate::domain::config::{AudioMode, CameraConfig};
 use crate::domain::source_url::SourceUrl;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
-use crate::media::source::{Cancel, OpenOptions};
+use crate::media::source::{Cancel, KEYFRAME_TIMEOUT, OpenOptions};
 
 /// Beyond its own deadline a thread gets so long before it is abandoned.
 const GRACE: Duration = Duration::from_secs(3);
@@ -30,9 +30,17 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Phase {
     Idle,
-    Connecting { since: Instant },
-    Live { session: u64, since: Instant },
-    Waiting { until: Instant, cause: String },
+    Connecting {
+        since: Instant,
+    },
+    Live {
+        session: u64,
+        since: Instant,
+    },
+    Waiting {
+        until: Instant,
+        cause: String,
+    },
     /// A file came to its end.
     Ended,
 }
@@ -54,6 +62,7 @@ pub struct FeedLine {
     thread: Option<JoinHandle<()>>,
     abandoned: Vec<JoinHandle<()>>,
     connected_before: bool,
+    /// A number that changes while the reader is at work, and when it last did.
     progress: (u64, Instant),
     rate_from: (u64, u64, Instant),
     rate: (f64, u64),
@@ -109,6 +118,7 @@ impl FeedLine {
                 transport: config.transport,
                 connect_timeout: config.connect_timeout,
                 read_timeout: config.read_timeout,
+                keyframe_timeout: KEYFRAME_TIMEOUT,
                 repeat: config.repeat,
                 real_time: true,
                 audio: if self.feed == Feed::Main { config.record.audio } else { AudioMode::Off },
@@ -129,7 +139,7 @@ impl FeedLine {
     pub fn live(&mut self, session: u64) -> bool {
         let now = clock::monotonic();
         self.phase = Phase::Live { session, since: now };
-        self.progress = (self.stats.bytes.load(Ordering::Relaxed), now);
+        self.progress.1 = now;
         self.last_cause = None;
         std::mem::replace(&mut self.connected_before, true)
     }
@@ -193,19 +203,16 @@ impl FeedLine {
     /// interrupted): what it may still bring is cut off. Returns the cause.
     pub fn past_deadline(&mut self, connect_timeout: Duration, read_timeout: Duration) -> Option<String> {
         let now = clock::monotonic();
+        let bytes = self.stats.bytes.load(Ordering::Relaxed).wrapping_add(self.cancel.progress());
+        if bytes != self.progress.0 {
+            self.progress = (bytes, now);
+        }
+        let silent = now - self.progress.1;
         let cause = match self.phase {
-            // Connecting lasts until the first keyframe.
-            Phase::Connecting { since } if now - since > connect_timeout + read_timeout.max(FIRST_KEYFRAME) + GRACE => {
+            Phase::Connecting { since } if silent.min(now - since) > connect_timeout + read_timeout + GRACE => {
                 "the connection hangs and can't be interrupted; it is abandoned (check the camera's address)"
             }
-            Phase::Live { .. } => {
-                let bytes = self.stats.bytes.load(Ordering::Relaxed);
-                if bytes != self.progress.0 {
-                    self.progress = (bytes, now);
-                }
-                if now - self.progress.1 <= read_timeout + GRACE {
-                    return None;
-                }
+            Phase::Live { .. } if silent > read_timeout + GRACE => {
                 "no packet within read_timeout, and reading can't be interrupted; the connection is abandoned"
             }
             _ => return None,
@@ -232,9 +239,6 @@ impl FeedLine {
         if matches!(self.phase, Phase::Live { .. }) { self.rate } else { (0.0, 0) }
     }
 }
-
-/// How long a camera may send video without a keyframe before its connection is given up.
-pub const FIRST_KEYFRAME: Duration = Duration::from_secs(60);
 
 impl Drop for FeedLine {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@ pub mod detector;
 mod feed;
 mod gaps;
 mod guard;
+pub mod janitor;
 mod looker;
 pub mod messages;
 pub mod pool;

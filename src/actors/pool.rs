@@ -60,7 +60,10 @@ mod tests {
         let pool = Pool::start(1).unwrap();
         let (results, got) = mpsc::channel();
         let other = results.clone();
-        pool.submit(|| panic!("broken picture"), move |result: Result<(), _>| results.send(result.unwrap_err()).unwrap());
+        pool.submit(
+            || panic!("broken picture"),
+            move |result: Result<(), _>| results.send(result.unwrap_err()).unwrap(),
+        );
         pool.submit(|| 7, move |result| other.send(result.unwrap().to_string()).unwrap());
         assert_eq!(got.recv().unwrap(), "broken picture");
         assert_eq!(got.recv().unwrap(), "7");

@@ -1,7 +1,7 @@
 //! What the outside may know of and ask from the running cameras, without waiting on an actor.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
@@ -15,6 +15,8 @@ pub struct Registry {
     cameras: RwLock<BTreeMap<String, Arc<CameraEntry>>>,
     /// Threads that did not keep their deadline and were left behind.
     abandoned_threads: AtomicU64,
+    /// The cameras' folder was read once: what is not here has no file.
+    is_complete: AtomicBool,
     events: broadcast::Sender<Event>,
     alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
 }
@@ -52,6 +54,7 @@ impl Default for Registry {
         Registry {
             cameras: RwLock::default(),
             abandoned_threads: AtomicU64::new(0),
+            is_complete: AtomicBool::new(false),
             events: broadcast::channel(1024).0,
             alarms: RwLock::default(),
         }
@@ -81,6 +84,16 @@ impl Registry {
     /// All entries in the order of their names.
     pub fn all(&self) -> Vec<Arc<CameraEntry>> {
         self.cameras.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The cameras' folder was read for the first time.
+    pub fn completed(&self) {
+        self.is_complete.store(true, Ordering::Release);
+    }
+
+    /// Was the cameras' folder read yet?
+    pub fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Acquire)
     }
 
     /// A thread past its deadline was left behind.

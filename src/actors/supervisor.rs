@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
+use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message};
 
 use super::camera::{CameraActor, Parent, Shared};
 use super::guard::caught;
+use super::janitor::Retention;
 use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
 use super::watch;
@@ -74,6 +75,8 @@ pub trait Host: Send {
     /// `tarsier.yaml` was read again.
     fn reloaded(&self, global: &GlobalConfig);
     fn stopping(&self);
+    /// All cameras have ended, or are left behind.
+    fn stopped(&self);
 }
 
 /// The Supervisor.
@@ -81,6 +84,7 @@ pub struct Supervisor {
     config_path: PathBuf,
     loaded: Arc<Loaded>,
     shared: Arc<Shared>,
+    retention: Arc<Retention>,
     host: Box<dyn Host>,
     arbiters: Vec<Arbiter>,
     cameras: BTreeMap<String, Camera>,
@@ -89,7 +93,7 @@ pub struct Supervisor {
     last_scan: Option<Instant>,
     second_look_at: Option<Instant>,
     /// Problems that are reported already.
-    reported: BTreeMap<String, String>,
+    reported: BTreeSet<String>,
     shutdown_since: Option<Instant>,
     ready: bool,
     backoff: Backoff,
@@ -122,10 +126,20 @@ enum Doubt {
 
 enum Run {
     Idle,
-    Running { address: Addr<CameraActor>, generation: u64, began: Instant },
-    Stopping { generation: u64, since: Instant, cause: GapCause },
+    Running {
+        address: Addr<CameraActor>,
+        generation: u64,
+        began: Instant,
+    },
+    Stopping {
+        generation: u64,
+        since: Instant,
+        cause: GapCause,
+    },
     /// Crashed.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
 }
 
 impl Supervisor {
@@ -134,6 +148,7 @@ impl Supervisor {
         config_path: PathBuf,
         loaded: Loaded,
         shared: Arc<Shared>,
+        retention: Arc<Retention>,
         host: Box<dyn Host>,
         arbiters: Vec<Arbiter>,
     ) -> Addr<Self> {
@@ -141,6 +156,7 @@ impl Supervisor {
             config_path,
             loaded: Arc::new(loaded),
             shared,
+            retention,
             host,
             arbiters,
             cameras: BTreeMap::new(),
@@ -148,7 +164,7 @@ impl Supervisor {
             next_generation: 1,
             last_scan: None,
             second_look_at: None,
-            reported: BTreeMap::new(),
+            reported: BTreeSet::new(),
             shutdown_since: None,
             ready: false,
             backoff: Backoff::default(),
@@ -198,21 +214,22 @@ impl Supervisor {
         self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
         if !self.ready && !doubts {
             self.ready = true;
+            self.shared.registry.completed();
             self.host.ready();
         }
     }
 
     /// Problems that belong to no camera: told once.
     fn report_others(&mut self, problems: &[Problem]) {
-        let mut reported = BTreeMap::new();
+        let mut reported = BTreeSet::new();
         for problem in problems {
             let text = problem.to_string();
             let file = problem.file.display().to_string();
-            if self.reported.get(&text).is_none() {
+            if !self.reported.contains(&text) {
                 tracing::error!(file, "{text}");
-                self.shared.registry.tell(Event::ConfigRefused { file: file.clone(), error: text.clone() });
+                self.shared.registry.tell(Event::ConfigRefused { file, error: text.clone() });
             }
-            reported.insert(text, file);
+            reported.insert(text);
         }
         self.reported = reported;
     }
@@ -230,6 +247,7 @@ impl Supervisor {
             }
             return;
         }
+        self.retention.set_camera(name, config.retention.clone());
         let is_first = camera.config.is_none();
         let config = Arc::new(config);
         camera.config = Some(Arc::clone(&config));
@@ -338,8 +356,7 @@ impl Supervisor {
                 tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
                 camera.run = Run::Waiting { until: now + wait };
                 let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
-                camera.open_gap =
-                    records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+                camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
                 let entry = self.shared.registry.entry(name);
                 entry.set_commands(None);
                 let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;
@@ -396,7 +413,7 @@ impl Supervisor {
                     tracing::error!("not everything could be finished in time; the next start repairs it");
                 }
                 context.stop();
-                System::current().stop();
+                self.host.stopped();
             }
             return;
         }
@@ -453,6 +470,7 @@ impl Supervisor {
                         tracing::warn!(key, "was changed; that needs a restart of the process");
                     }
                 }
+                self.retention.set_archive(&loaded.global.archive);
                 self.loaded = Arc::new(loaded);
                 self.host.reloaded(&self.loaded.global);
                 self.look(context);

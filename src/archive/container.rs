@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::camera::Reason;
+use crate::domain::stream::Track;
 use crate::media::Packet;
 
 /// What a recording is, kept in its file, so that the index can be rebuilt.
@@ -55,6 +56,65 @@ pub(super) trait Container: Send {
     fn extent(&self) -> Extent;
     /// How to close the file, which ends at `end`.
     fn trailer(&self, end: u64) -> io::Result<Trailer>;
+}
+
+/// A fragment is cut when it is this long.
+const FRAGMENT_US: i64 = 500_000;
+/// A fragment is cut before a keyframe, so that viewers can join there, unless it is shorter than this.
+const SHORTEST_US: i64 = 200_000;
+/// A fragment is cut when it is this large, whatever its length.
+const FRAGMENT_BYTES: usize = 16 << 20;
+
+/// Says where fragments end.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    first_video_us: Option<i64>,
+    first_audio_us: Option<i64>,
+    last_video_us: Option<i64>,
+    bytes: usize,
+    slow: bool,
+}
+
+impl Cutter {
+    /// Must the fragment be cut before this packet?
+    pub(super) fn cut_before(&self, packet: &Packet) -> bool {
+        let since = |first: Option<i64>| first.map_or(0, |first_us| packet.dts_us().saturating_sub(first_us));
+        if self.bytes > 0 && self.bytes + packet.data().len() > FRAGMENT_BYTES {
+            return true;
+        }
+        match packet.track {
+            Track::Video => {
+                let length_us = since(self.first_video_us);
+                length_us >= FRAGMENT_US || (packet.keyframe && length_us >= SHORTEST_US)
+            }
+            // The video cuts; only where it has stalled the audio does.
+            Track::Audio => since(self.first_audio_us) >= 2 * FRAGMENT_US,
+        }
+    }
+
+    /// The packet is part of the fragment now.
+    pub(super) fn add(&mut self, packet: &Packet) {
+        let dts_us = packet.dts_us();
+        self.bytes += packet.data().len();
+        if packet.track == Track::Audio {
+            self.first_audio_us.get_or_insert(dts_us);
+            return;
+        }
+        self.first_video_us.get_or_insert(dts_us);
+        self.slow = self.last_video_us.is_some_and(|last| dts_us.saturating_sub(last) >= FRAGMENT_US);
+        self.last_video_us = Some(dts_us);
+    }
+
+    /// Must the fragment be cut here, without waiting for the next packet? A slow camera's packet is not held
+    /// back until the next one comes.
+    pub(super) fn cut_after(&self) -> bool {
+        self.slow && self.first_video_us.is_some()
+    }
+
+    /// The fragment was cut.
+    pub(super) fn reset(&mut self) {
+        *self = Cutter { last_video_us: self.last_video_us, slow: self.slow, ..Cutter::default() };
+    }
 }
 
 /// What the next start does with a file.

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::container::{Container, Found, PlanError, RepairPlan, Trailer};
 pub use super::container::{Extent, FileMeta};
-use super::mp4;
+use super::{mkv, mp4};
 use crate::domain::config::ContainerKind;
 use crate::domain::stream::StreamInfo;
 use crate::media::Packet;
@@ -47,7 +47,8 @@ pub struct RecordingFile {
 
 impl RecordingFile {
     /// Creates the file, and the folders above it where they are missing; a taken name is an error of kind
-    /// `AlreadyExists`. Nothing is written before the first fragment is full.
+    /// `AlreadyExists`, a stream that the container can't describe one of kind `InvalidData`. Nothing is written
+    /// before the first fragment is full.
     pub fn create(
         path: &Path,
         kind: ContainerKind,
@@ -56,8 +57,8 @@ impl RecordingFile {
         meta: &FileMeta,
     ) -> io::Result<Self> {
         let container: Box<dyn Container> = match kind {
-            ContainerKind::Mp4 => Box::new(mp4::Mp4::new(stream, with_audio, meta)),
-            ContainerKind::Mkv => return Err(io::ErrorKind::Unsupported.into()),
+            ContainerKind::Mp4 => Box::new(mp4::Mp4::new(stream, with_audio, meta)?),
+            ContainerKind::Mkv => Box::new(mkv::Mkv::new(stream, with_audio, meta)?),
         };
         let file = create_file(path)?;
         Ok(RecordingFile { file, path: path.to_owned(), container, bytes: 0, torn: false })
@@ -140,9 +141,11 @@ impl RecordingFile {
         if self.torn {
             let _ = self.cut_back();
         }
-        let bytes = self.bytes;
         let extent = self.container.extent();
-        let finished = self.close().unwrap_or(finished(bytes, extent, false));
+        let finished = self.close().unwrap_or_else(|_| {
+            let bytes = self.file.metadata().map_or(self.bytes, |metadata| metadata.len());
+            finished(bytes, extent, false)
+        });
         (finished.packets > 0).then_some(finished)
     }
 
@@ -253,7 +256,11 @@ fn look(path: &Path) -> Result<RepairPlan, RepairError> {
         if !file.metadata()?.is_file() {
             return Err(PlanError::NotARecording("not a file".to_owned()));
         }
-        mp4::plan_repair(&file)
+        let mut first = [0];
+        match file.read_at(&mut first, 0)? {
+            1 if first == [mkv::FIRST_BYTE] => mkv::plan_repair(&file),
+            _ => mp4::plan_repair(&file),
+        }
     });
     planned.map_err(|error| match error {
         PlanError::Io(source) => RepairError::Io { path: path.to_owned(), source },

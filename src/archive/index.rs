@@ -194,6 +194,11 @@ impl Index {
         waited.unwrap_or_else(PoisonError::into_inner).0.written >= up_to
     }
 
+    /// Writes what is queued and closes the index in order, as the process ends. What is queued later is lost.
+    pub fn close(&self) {
+        self.handle.shared.close();
+    }
+
     /// What is wrong with the index now, for the log, the API and an alarm.
     pub fn trouble(&self) -> Option<String> {
         let state = self.shared().lock();
@@ -255,6 +260,14 @@ impl std::ops::Deref for Index {
 }
 
 impl Shared {
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        self.changed.notify_all();
+        let waited = self.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
+        drop(waited);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,9 +287,11 @@ impl Shared {
     /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
         let mut state = self.lock();
-        let live: Vec<Recording> = state.live.values().cloned().collect();
-        for recording in live.into_iter().filter(|recording| state.queue.get(recording.id).is_none()) {
-            state.queue.put(recording, false);
+        let State { queue, live, .. } = &mut *state;
+        for recording in live.values() {
+            if queue.get(recording.id).is_none() {
+                queue.put(recording.clone(), false);
+            }
         }
         state.queued += 1;
         drop(state);
@@ -287,11 +302,7 @@ impl Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.closing = true;
-        self.shared.changed.notify_all();
-        let waited = self.shared.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
-        drop(waited);
+        self.shared.close();
     }
 }
 
@@ -312,4 +323,4 @@ fn has_folders(archive_root: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::archive) mod tests;

@@ -11,13 +11,14 @@ mod container;
 pub mod disk;
 pub mod file;
 pub mod index;
+pub mod mkv;
 pub mod mp4;
 pub mod paths;
 pub mod recorder;
 pub mod recovery;
 pub mod retention;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -49,7 +50,9 @@ pub struct Archive {
     root: PathBuf,
     layout: Layout,
     index: Index,
-    syncer: disk::Syncer,
+    sync: SyncCadence,
+    /// Written to since the last sync.
+    dirty: AtomicBool,
     turns: mpsc::Sender<Turn>,
     open: Mutex<BTreeSet<i64>>,
     /// The disk is full: retention should look now.
@@ -71,7 +74,8 @@ impl Archive {
             root: root.to_owned(),
             layout,
             index,
-            syncer: disk::Syncer::start(root, sync)?,
+            sync,
+            dirty: AtomicBool::new(false),
             turns,
             open: Mutex::default(),
             needs_room: (Mutex::new(false), Condvar::new()),
@@ -86,6 +90,17 @@ impl Archive {
                 }
             }
         })?;
+        if let SyncCadence::Every(cadence) = sync {
+            let syncing = Arc::downgrade(&archive);
+            thread::Builder::new().name("archive-sync".into()).spawn(move || {
+                // Holds the archive only while it syncs: the index is closed when its last user goes.
+                while let Some(archive) = syncing.upgrade().filter(|archive| !archive.is_stopped()) {
+                    archive.sync_now();
+                    drop(archive);
+                    thread::sleep(cadence);
+                }
+            })?;
+        }
         Ok(archive)
     }
 
@@ -151,7 +166,20 @@ impl Archive {
     }
 
     fn wrote(&self) {
-        self.syncer.wrote();
+        self.dirty.store(true, Ordering::Release);
+        if self.sync == SyncCadence::EveryFragment {
+            self.sync_now();
+        }
+    }
+
+    /// Makes all that was written survive a power cut: once for all cameras, and only where something was written.
+    fn sync_now(&self) {
+        if self.dirty.swap(false, Ordering::AcqRel)
+            && let Err(error) = disk::sync_file_system(&self.root)
+        {
+            self.dirty.store(true, Ordering::Release);
+            tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
+        }
     }
 
     /// What a failed write means, for a person; asks for room where the disk is full.
@@ -191,7 +219,10 @@ impl Archive {
         self.stopped.store(true, Ordering::Release);
         let _ = self.turns.send(Turn::Stop);
         self.ask_for_room();
-        self.index.flush();
+        self.index.close();
+        if self.sync != SyncCadence::Never {
+            self.sync_now();
+        }
     }
 }
 

@@ -74,7 +74,10 @@ pub enum Fact {
     DiskTrouble(String),
     DiskWell,
     /// The work itself crashed and goes on after the wait.
-    Panicked { cause: String, wait: Duration },
+    Panicked {
+        cause: String,
+        wait: Duration,
+    },
 }
 
 /// One camera's way into the archive.
@@ -208,7 +211,9 @@ impl CameraRecorder {
     pub fn sighted(self: &Arc<Self>, sighting: Sighting) {
         let mut inbox = lock(&self.inbox);
         match inbox.sightings.back_mut() {
-            Some(last) if last.onset.onset_us == sighting.onset.onset_us && last.onset.session == sighting.onset.session => {
+            Some(last)
+                if last.onset.onset_us == sighting.onset.onset_us && last.onset.session == sighting.onset.session =>
+            {
                 *last = sighting;
             }
             _ => inbox.sightings.push_back(sighting),
@@ -339,7 +344,9 @@ impl CameraRecorder {
                 progress = self.finish_event(state);
             }
         }
-        if progress != Progress::Busy && let Some(open) = &mut state.file {
+        if progress != Progress::Busy
+            && let Some(open) = &mut state.file
+        {
             // What waits in the buffer for longer than a fragment is written by the clock.
             let now = clock::monotonic();
             if now - open.flushed_at > STALE {
@@ -391,9 +398,7 @@ impl CameraRecorder {
         let (looked, utc) = (inbox.looked.take(), inbox.looked_utc.take());
         drop(inbox);
         let (session, pts_us) = match (looked, utc, newest) {
-            (Some(_), Some(utc), Some(newest)) => {
-                (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us()))
-            }
+            (Some(_), Some(utc), Some(newest)) => (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us())),
             (Some(looked), None, _) => looked,
             _ => return,
         };

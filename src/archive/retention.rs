@@ -68,7 +68,7 @@ impl fmt::Display for RetentionReport {
 
 /// Deletes what is too old or too much. Blocks as long as the disk does.
 pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<RetentionReport, IndexError> {
-    let mut run = Run { root: archive_root, index, report: RetentionReport::default(), gone: HashSet::new() };
+    let mut run = Run { root: archive_root, index, report: RetentionReport::default(), done_with: HashSet::new() };
     let usage = index.usage()?;
     for (camera, used_bytes) in &usage {
         let limit = limits.cameras.get(camera).unwrap_or(&limits.others);
@@ -97,8 +97,8 @@ struct Run<'a> {
     root: &'a Path,
     index: &'a Index,
     report: RetentionReport,
-    /// Deleted, though its row may still be read.
-    gone: HashSet<i64>,
+    /// Deleted, though its row may still be read, or not to be deleted.
+    done_with: HashSet<i64>,
 }
 
 impl Run<'_> {
@@ -113,19 +113,23 @@ impl Run<'_> {
         let mut after: Option<Position> = None;
         while older_than.is_some() || release_bytes > 0 {
             let query = ClosedQuery { camera, ended_before: older_than, after, limit: CHUNK };
-            let mut rows = self.index.closed(&query)?;
+            let rows = self.index.closed(&query)?;
             let is_last = rows.len() < CHUNK as usize;
             after = rows.last().map(|(position, _)| *position);
-            rows.retain(|(_, row)| !self.gone.contains(&row.id));
-            let candidates: Vec<Candidate> =
-                rows.iter().filter_map(|(_, row)| self.candidate(row)).collect();
-            let doomed: BTreeMap<i64, Why> = plan(&candidates, older_than, release_bytes)
-                .into_iter()
-                .map(|(candidate, why)| (candidate.id, why))
-                .collect();
-            for (_, row) in rows {
-                if let Some(why) = doomed.get(&row.id) {
-                    release_bytes = release_bytes.saturating_sub(self.delete_one(row, *why));
+            loop {
+                // Again after a failure: another one goes for one that cannot.
+                let candidates: Vec<Candidate> = rows.iter().filter_map(|(_, row)| self.candidate(row)).collect();
+                let doomed: BTreeMap<i64, Why> = plan(&candidates, older_than, release_bytes)
+                    .into_iter()
+                    .map(|(candidate, why)| (candidate.id, why))
+                    .collect();
+                if doomed.is_empty() {
+                    break;
+                }
+                for (_, row) in &rows {
+                    if let Some(why) = doomed.get(&row.id) {
+                        release_bytes = release_bytes.saturating_sub(self.delete_one(row.clone(), *why));
+                    }
                 }
             }
             if is_last {
@@ -136,19 +140,22 @@ impl Run<'_> {
     }
 
     fn candidate(&self, row: &Recording) -> Option<Candidate> {
+        if self.done_with.contains(&row.id) {
+            return None;
+        }
         let protected = self.index.is_live(row.id);
         row.end.map(|end| Candidate { id: row.id, end, bytes: row.bytes, protected })
     }
 
     /// Bytes that were freed.
     fn delete_one(&mut self, recording: Recording, why: Why) -> u64 {
+        self.done_with.insert(recording.id);
         if let Err(error) = paths::delete(self.root, &recording.path, &recording.camera) {
             self.report.failures.push(format!("{}: {error}", recording.path));
             return 0;
         }
         tracing::debug!(camera = %recording.camera, path = %recording.path, ?why, "recording deleted");
         self.index.remove(recording.id);
-        self.gone.insert(recording.id);
         let bytes = recording.bytes;
         self.report.freed_bytes += bytes;
         self.report.deleted.push(Deleted { recording, why });

@@ -16,10 +16,22 @@ pub struct Clip {
     pub path: PathBuf,
     pub stream: Arc<StreamInfo>,
     pub packets: Vec<Packet>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Clip {
+    /// Packets without a clip of their own.
+    pub fn of(packets: Vec<Packet>) -> Self {
+        let stream = packets.first().expect("a packet").stream.clone();
+        Clip { path: PathBuf::new(), stream, packets, _folder: None }
+    }
+
+    /// Takes a clip apart that is there already.
+    pub fn open(path: &Path) -> Self {
+        let (stream, packets) = demux(path);
+        Clip { path: path.to_owned(), stream, packets, _folder: None }
+    }
+
     pub fn video(&self) -> impl Iterator<Item = &Packet> {
         self.packets.iter().filter(|packet| packet.track == Track::Video)
     }
@@ -61,7 +73,7 @@ pub fn clip(extension: &str, seconds: &str, video: &[&str], audio: &[&str]) -> C
     command.args(["-t", seconds]).args(video).args(audio).arg(&path);
     assert!(command.status().expect("ffmpeg is installed").success());
     let (stream, packets) = demux(&path);
-    Clip { path, stream, packets, _folder: folder }
+    Clip { path, stream, packets, _folder: Some(folder) }
 }
 
 fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
@@ -211,4 +223,42 @@ pub fn probe(path: &Path, stream: &str, entry: &str) -> String {
         .trim()
         .trim_end_matches(',')
         .to_owned()
+}
+
+/// A file's boxes, one a line, with their lengths.
+pub fn box_tree(bytes: &[u8]) -> String {
+    fn walk(bytes: &[u8], depth: usize, out: &mut String) {
+        const HOLDERS: [&[u8; 4]; 10] =
+            [b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl", b"mvex", b"moof", b"traf"];
+        for (kind, range) in top_level(bytes) {
+            out.push_str(&format!("{:1$}{2} {3}\n", "", 2 * depth, String::from_utf8_lossy(&kind), range.len()));
+            if HOLDERS.contains(&&kind) {
+                walk(&bytes[range.start + 8..range.end], depth + 1, out);
+            }
+        }
+    }
+    let mut out = String::new();
+    walk(bytes, 0, &mut out);
+    out
+}
+
+/// A stream made up by hand: H.264 of 90 kHz with AAC.
+pub fn made_up_stream() -> Arc<StreamInfo> {
+    let sps = [
+        0x67, 0x64, 0x00, 0x0d, 0xac, 0xd9, 0x41, 0x41, 0xfa, 0x10, 0x00, 0x00, 0x03, 0x00, 0x10, 0x00, 0x00, 0x03,
+        0x03, 0x20, 0xf1, 0x42, 0x99, 0x60,
+    ];
+    let pps = [0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
+    let config_record = nal::avcc(&[&sps], &[&pps]).expect("sets");
+    let (codec, width, height, timescale) = (VideoCodec::H264, 320, 240, 90_000);
+    Arc::new(StreamInfo {
+        video: VideoTrack { codec, width, height, timescale, config_record },
+        audio: Some(AudioTrack {
+            codec: AudioCodec::Aac,
+            sample_rate: 48_000,
+            channels: 1,
+            timescale: 48_000,
+            config_record: vec![0x11, 0x88],
+        }),
+    })
 }

@@ -99,6 +99,7 @@ fn look(camera: &CameraConfig, cancel: &Cancel, printer: &mut Printer<impl Write
         transport: camera.transport,
         connect_timeout: camera.connect_timeout,
         read_timeout: camera.read_timeout,
+        keyframe_timeout: source::KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
         audio: AudioMode::Off,
@@ -123,10 +124,9 @@ fn look(camera: &CameraConfig, cancel: &Cancel, printer: &mut Printer<impl Write
         if packet.track != Track::Video {
             continue;
         }
-        match decoder.decode(&packet, &mut |view| watch.look(&view)) {
-            Err(error @ DecodeError::Unsupported { .. }) => break Err(Trouble::Input(format!("{url}: {error}"))),
-            // The decoder counts what is damaged and goes on.
-            Ok(()) | Err(_) => {}
+        // The decoder counts what is damaged and goes on.
+        if let Err(error @ DecodeError::Unsupported { .. }) = decoder.decode(&packet, &mut |view| watch.look(&view)) {
+            break Err(Trouble::Input(format!("{url}: {error}")));
         }
         watch.hand_over(printer)?;
     };

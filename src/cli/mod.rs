@@ -3,7 +3,7 @@
 pub mod check;
 pub mod detect;
 pub mod record;
-// pub mod recordings;
+pub mod recordings;
 pub mod run;
 
 use std::path::PathBuf;
@@ -19,7 +19,11 @@ pub const INPUT_WRONG: u8 = 1;
 pub const OUR_FAULT: u8 = 70;
 
 #[derive(Parser)]
-#[command(name = "tarsier", version, about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm")]
+#[command(
+    name = "tarsier",
+    version,
+    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm"
+)]
 struct Arguments {
     /// The global configuration; it may be missing, then defaults apply
     #[arg(long, global = true, default_value = "tarsier.yaml", value_name = "FILE")]
@@ -41,7 +45,9 @@ enum Command {
         effective: bool,
     },
     /// Find motion in a source and print when it happens
-    #[command(after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15")]
+    #[command(
+        after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15"
+    )]
     Detect(detect::DetectArgs),
     /// Record one source without a daemon
     #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]

@@ -54,8 +54,7 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     };
     let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
-    std::fs::create_dir_all(&arguments.out)
-        .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    std::fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let index = Index::open(&arguments.out)?;
     let layout = loaded.global.archive.layout.clone();
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;

@@ -4,15 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::sync::Notify;
 
 use super::{DONE, INPUT_WRONG};
 use crate::actors::camera::Shared;
+use crate::actors::janitor::{self, Retention};
 use crate::actors::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
@@ -21,6 +22,7 @@ use crate::archive::{Archive, recovery};
 use crate::config;
 use crate::domain::config::GlobalConfig;
 use crate::logging::{self, LogHandle};
+use crate::media::jpeg;
 use crate::web::{self, WebContext};
 
 /// Threads that carry the cameras' actors.
@@ -38,7 +40,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         }
     };
     let global = loaded.global.clone();
-    let log = logging::init(&global.log)?;
+    let log = Arc::new(logging::init(&global.log)?);
     crate::media::av::init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %config_path.display(), "tarsier starts");
     let archive = open_archive(&global)?;
@@ -51,34 +53,36 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         next_session: AtomicU64::new(0),
         next_life: AtomicU64::new(0),
     });
-    let system = System::new();
-    let started = system.block_on(async {
+    let retention = Arc::new(Retention::new(&global.archive));
+    janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
+        .context("cannot start the retention thread")?;
+    let scanning = scan_archive(&archive);
+    let served = System::new().block_on(async {
         let context = WebContext {
             registry,
             index: archive.index().clone(),
             archive_root: archive.root().to_owned(),
             listen: global.web.listen,
             address_file: global.web.address_file.clone(),
-            snapshot: Arc::new(|packet| crate::media::jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
+            snapshot: Arc::new(|packet| jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
         };
         let server = web::serve(context).await?;
         let arbiters = (0..ARBITERS).map(|_| Arbiter::new()).collect();
-        let supervisor = Supervisor::start_with(config_path.to_owned(), loaded, shared, Box::new(Daemon { log }), arbiters);
+        let end = Arc::new(Notify::new());
+        let host = Daemon { log: Arc::clone(&log), end: Arc::clone(&end) };
+        let supervisor =
+            Supervisor::start_with(config_path.to_owned(), loaded, shared, retention, Box::new(host), arbiters);
         listen_to_signals(supervisor)?;
-        anyhow::Ok(server)
+        end.notified().await;
+        server.stop().await;
+        anyhow::Ok(())
     });
-    let server = match started {
-        Ok(server) => server,
-        Err(error) => {
-            eprintln!("tarsier: {error:#}");
-            return Ok(INPUT_WRONG);
-        }
-    };
-    let scanning = scan_archive(&archive);
-    system.run().context("the actor system ended badly")?;
     scanning.store(true, Ordering::Release);
-    drop(server);
     archive.stop();
+    if let Err(error) = served {
+        tracing::error!("{error:#}");
+        return Ok(INPUT_WRONG);
+    }
     tracing::info!("tarsier ends");
     Ok(DONE)
 }
@@ -92,7 +96,8 @@ fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
     let index = Index::open(root)?;
     let report = recovery::repair_open(root, &index);
     tracing::info!(%report, "recordings that were open at the last end");
-    Archive::start(root, global.archive.layout.clone(), global.archive.sync, index).context("cannot start the archive's thread")
+    Archive::start(root, global.archive.layout.clone(), global.archive.sync, index)
+        .context("cannot start the archive's thread")
 }
 
 /// Looks through the whole archive behind the running cameras. Returns the flag that ends it.
@@ -131,7 +136,8 @@ fn listen_to_signals(supervisor: Addr<Supervisor>) -> anyhow::Result<()> {
 
 /// What the Supervisor tells systemd and the log.
 struct Daemon {
-    log: LogHandle,
+    log: Arc<LogHandle>,
+    end: Arc<Notify>,
 }
 
 impl Daemon {
@@ -165,5 +171,9 @@ impl Host for Daemon {
 
     fn stopping(&self) {
         self.notify(&[sd_notify::NotifyState::Stopping]);
+    }
+
+    fn stopped(&self) {
+        self.end.notify_one();
     }
 }

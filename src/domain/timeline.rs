@@ -70,7 +70,14 @@ impl Timeline {
             self.offset = self.offset.saturating_add(stored.saturating_sub(said));
             jumped_us = Some(step_us);
         } else if stored <= last.dts {
-            stored = last.dts + 1;
+            // A burst with one time has to rise; a clock that stands still or went back while time passed has
+            // to go on.
+            let waited = self.to_ticks(waited_us);
+            stored = last.dts.saturating_add(if waited >= self.nominal / 2 { waited.max(1) } else { 1 });
+            if waited >= self.nominal / 2 && last.dts.saturating_sub(said) > self.nominal.saturating_mul(2) {
+                self.offset = self.offset.saturating_add(stored.saturating_sub(said));
+                jumped_us = Some(step_us);
+            }
         } else if dts.is_some() && step_us < BACKWARD_US {
             self.nominal = stored - last.dts;
         }
@@ -135,6 +142,32 @@ mod tests {
         let mut timeline = Timeline::new(1000, 40);
         let all: Vec<i64> = [0, 0, 0, 40].into_iter().map(|dts| stamped(&mut timeline, dts, 0).dts).collect();
         assert_eq!(all, [0, 1, 2, 40]);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_is_carried_on_by_the_arrival() {
+        let mut timeline = Timeline::new(1000, 40);
+        for frame in 0..10 {
+            stamped(&mut timeline, frame * 40, frame * 40_000);
+        }
+        let stuck: Vec<i64> = (10..60).map(|frame| stamped(&mut timeline, 360, frame * 40_000).dts).collect();
+        assert_eq!(stuck, (10..60).map(|frame| frame * 40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn one_time_given_twice_shifts_nothing() {
+        let mut timeline = Timeline::new(1000, 40);
+        let said = [0, 40, 40, 120, 160];
+        let all = said.iter().enumerate().map(|(at, dts)| stamped(&mut timeline, *dts, at as i64 * 40_000).dts);
+        assert_eq!(all.collect::<Vec<_>>(), [0, 40, 80, 120, 160]);
+    }
+
+    #[test]
+    fn a_small_step_back_is_bridged_too() {
+        let mut timeline = Timeline::new(1000, 40);
+        let said = [1000, 1040, 740, 780, 820];
+        let all = said.iter().enumerate().map(|(at, dts)| stamped(&mut timeline, *dts, at as i64 * 40_000).dts);
+        assert_eq!(all.collect::<Vec<_>>(), [1000, 1040, 1080, 1120, 1160]);
     }
 
     #[test]

@@ -344,7 +344,9 @@ fn logging_here(work: impl FnOnce()) {
 /// Panics go to the log, redacted, with the camera of the span they happened in.
 fn log_panics(shared: Arc<Shared>) {
     std::panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed").to_owned();
         let location = info.location().map(ToString::to_string).unwrap_or_default();

@@ -7,6 +7,7 @@ pub mod detect;
 pub mod jpeg;
 pub mod nal;
 pub mod packet;
+pub mod readback;
 pub mod ring;
 pub mod source;
 #[cfg(test)]

@@ -45,6 +45,10 @@ pub async fn healthz() -> &'static str {
 ))]
 pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
     let cameras: Vec<Unready> = state.registry.all().iter().filter_map(|entry| unready(entry.status())).collect();
+    if !state.registry.is_complete() {
+        let problem = Problem::unavailable("starting: the cameras' folder has not been read yet");
+        return problem.respond_with(&NotReady { problem: problem.clone(), cameras });
+    }
     if cameras.is_empty() {
         return HttpResponse::Ok().json(Ready { ready: true });
     }

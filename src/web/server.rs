@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stop waits for answers under way, in seconds, before it cuts them off.
 const STOP_GRACE_S: u64 = 1;
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
-const EVENT_STREAMS: usize = 64;
+pub(super) const EVENT_STREAMS: usize = 64;
 const SNAPSHOTS_AT_A_TIME: usize = 2;
 
 /// Why the server did not start.
@@ -41,7 +41,7 @@ pub enum WebError {
     AddressFile { path: PathBuf, source: io::Error },
 }
 
-/// The server at work. Dropping it leaves the server running.
+/// The server at work. Dropping it ends the server at once; [`RunningServer::stop`] lets answers finish.
 pub struct RunningServer {
     address: SocketAddr,
     address_file: Option<PathBuf>,
@@ -131,18 +131,26 @@ impl RunningServer {
         self.address
     }
 
-    /// Stops: no new connections, event streams end, answers under way get a second. Returns within 2 s.
+    /// Stops: no new connections, event streams end, answers under way get a second. Returns within 2 s. Must be
+    /// called before the System ends, which ends the server without waiting for anyone.
     pub async fn stop(self) {
         self.stopping.send_replace(true);
         if tokio::time::timeout(STOP_DEADLINE, self.handle.stop(true)).await.is_err() {
             tracing::warn!("the web server did not stop in time and was left behind");
         }
-        if let Some(path) = &self.address_file {
-            // Only where it still names this server: another one may have started meanwhile.
-            let ours = std::fs::read_to_string(path).is_ok_and(|text| text.trim() == self.address.to_string());
-            if ours && let Err(error) = std::fs::remove_file(path) {
-                tracing::warn!(path = %path.display(), %error, "the web server's address file stays behind");
-            }
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stopping.send_replace(true);
+        // Told at once; only waiting for its end would be asynchronous.
+        drop(self.handle.stop(false));
+        let Some(path) = &self.address_file else { return };
+        // Only where it still names this server: another one may have started meanwhile.
+        let is_ours = std::fs::read_to_string(path).is_ok_and(|text| text.trim() == self.address.to_string());
+        if is_ours && let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "the web server's address file stays behind");
         }
     }
 }

@@ -99,6 +99,8 @@ impl Db {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(2))?;
+        // Before anything is changed in a file that may be another's.
+        version(&connection)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // Rows are as safe as the files they speak of: both are made so by `archive.sync`.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -145,14 +147,14 @@ impl Db {
             };
             unless_its_own_fault(done, || format!("recording {id}"))?;
         }
+        for gap in queue.gaps() {
+            unless_its_own_fault(put_gap(&transaction, gap), || format!("gap {gap:?}"))?;
+        }
         for (camera, before) in queue.forgotten() {
             transaction.execute(
                 "DELETE FROM gaps WHERE camera = ? AND end_us < ?",
                 params![camera, before.timestamp_micros()],
             )?;
-        }
-        for gap in queue.gaps() {
-            unless_its_own_fault(put_gap(&transaction, gap), || format!("gap {gap:?}"))?;
         }
         set_meta(&transaction, "next_id", reserved_id)?;
         transaction.execute("DELETE FROM meta WHERE name = 'closed_us'", [])?;
@@ -172,18 +174,23 @@ impl Db {
     }
 }
 
-/// True where the database has just been made.
-fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+/// How many migrations the database has seen.
+fn version(connection: &Connection) -> Result<usize, DbError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if version == 0 && tables > 0 {
         return Err(DbError::Broken("it is the database of another program".into()));
     }
-    let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
-    let Some(done) = done else {
-        return Err(DbError::Broken(format!("it has version {version}, made by a newer tarsier")));
-    };
+    usize::try_from(version)
+        .ok()
+        .filter(|version| *version <= MIGRATIONS.len())
+        .ok_or_else(|| DbError::Broken(format!("it has version {version}, made by a newer tarsier")))
+}
+
+/// True where the database has just been made.
+fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = version(&transaction)?;
     for migration in &MIGRATIONS[done..] {
         transaction.execute_batch(migration)?;
     }

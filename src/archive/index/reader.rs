@@ -276,6 +276,9 @@ impl Filter {
         if let Some(camera) = &query.camera {
             self.and("camera = ?", [Value::Text(camera.clone())]);
         }
+        if query.from > query.to && query.to.is_some() {
+            self.and("0", []);
+        }
         if let Some(to) = query.to {
             self.and("start_us < ?", [Value::Integer(to.timestamp_micros())]);
         }

@@ -1,11 +1,22 @@
+//! The index on real folders: what is kept, how it is listed, and what happens when the disk or the file fails.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::Connection;
+
 use super::*;
 use crate::domain::camera::{GapCause, Reason};
-pub(super) fn at(second: i64) -> DateTime<Utc> {
+use crate::domain::recording::{Page, RecordingQuery};
+
+pub(in crate::archive) fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("in range")
 }
 
 /// A closed recording of a minute that starts at `second`.
-pub(super) fn recording(id: i64, camera: &str, second: i64) -> Recording {
+pub(in crate::archive) fn recording(id: i64, camera: &str, second: i64) -> Recording {
     Recording {
         id,
         camera: camera.to_owned(),
@@ -17,5 +28,443 @@ pub(super) fn recording(id: i64, camera: &str, second: i64) -> Recording {
         motion_s: 12.5,
         complete: true,
         reason: Reason::Motion,
+    }
+}
+
+fn gap(camera: &str, second: i64, cause: GapCause) -> Gap {
+    Gap { camera: camera.into(), start: at(second), end: at(second + 10), cause }
+}
+
+/// Waits for a fact, with a deadline.
+fn wait_for(what: &str, fact: impl Fn() -> bool) {
+    let deadline = clock::monotonic() + Duration::from_secs(20);
+    while !fact() {
+        assert!(clock::monotonic() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ids(page: &Page<Recording>) -> Vec<i64> {
+    page.items.iter().map(|row| row.id).collect()
+}
+
+fn all(index: &IndexReader) -> Vec<i64> {
+    ids(&index.recordings(&RecordingQuery::default()).unwrap())
+}
+
+#[test]
+fn what_is_put_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("made/for/me");
+    let row = Recording { end: None, pre_alarm_s: None, complete: false, ..recording(1, "yard", 0) };
+    {
+        let index = Index::open(&root).unwrap();
+        assert_eq!(index.next_id(), 1);
+        index.put(row.clone());
+        assert_eq!(index.recording(1).unwrap(), Some(row.clone()), "at once, even if it waits");
+        index.add_gap(gap("yard", 0, GapCause::Reload));
+    }
+    let index = Index::open(&root).unwrap();
+    assert_eq!(index.trouble(), None);
+    assert_eq!(index.open_recordings().unwrap(), [row]);
+    assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items, [gap("yard", 0, GapCause::Reload)]);
+    assert!(index.closed_before().is_some());
+    assert_eq!(index.next_id(), 2);
+}
+
+#[test]
+fn no_id_is_given_twice_not_even_after_a_crash_or_the_removal_of_the_last_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = BTreeSet::new();
+    for round in 0..4 {
+        let index = Index::open(folder.path()).unwrap();
+        for _ in 0..300 {
+            assert!(seen.insert(index.next_id()), "round {round}");
+        }
+        let last = *seen.last().unwrap();
+        index.put(recording(last, "yard", round));
+        assert!(index.flush());
+        index.remove(last);
+        assert!(index.flush());
+        if round % 2 == 0 {
+            // A crash: a copy of the files as they are now takes their place after the end.
+            let copy = tempfile::tempdir().unwrap();
+            let names = ["index.db", "index.db-wal"];
+            for name in names {
+                fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+            }
+            drop(index);
+            for name in names {
+                fs::copy(copy.path().join(name), folder.path().join(name)).unwrap();
+            }
+            let index = Index::open(folder.path()).unwrap();
+            assert_eq!(index.closed_before(), None);
+        }
+    }
+}
+
+#[test]
+fn pages_go_through_all_rows_newest_first_while_more_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    (1..=25).for_each(|id| index.put(recording(id, if id % 5 == 0 { "five" } else { "rest" }, id * 100)));
+    index.flush();
+    let mut query = RecordingQuery { limit: 10, ..RecordingQuery::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = index.recordings(&query).unwrap();
+        seen.extend(ids(&page));
+        // A new one does not move the pages that follow.
+        index.put(recording(100 + seen.len() as i64, "rest", 10_000));
+        index.flush();
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=25).rev().collect::<Vec<_>>());
+    let query = RecordingQuery { camera: Some("five".into()), limit: 5, ..RecordingQuery::default() };
+    let page = index.recordings(&query).unwrap();
+    assert_eq!((ids(&page), page.next), (vec![25, 20, 15, 10, 5], None));
+}
+
+#[test]
+fn a_cursor_of_someone_elses_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    for cursor in ["", "x", "1", "1_", "1_2_3", "1; DROP TABLE recordings"] {
+        let query = RecordingQuery { cursor: Some(cursor.into()), ..RecordingQuery::default() };
+        assert!(matches!(index.recordings(&query), Err(IndexError::BadCursor)), "{cursor}");
+    }
+    let query = RecordingQuery { cursor: Some("1_2".into()), ..RecordingQuery::default() };
+    assert!(matches!(index.gaps(&query), Err(IndexError::BadCursor)));
+}
+
+#[test]
+fn a_span_of_time_gets_what_overlaps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    (1..=9).for_each(|id| index.put(recording(id, if id == 5 { "other" } else { "yard" }, id * 100)));
+    // One that is long, and one that is still open.
+    index.put(Recording { end: Some(at(850)), ..recording(10, "long", 50) });
+    index.put(Recording { end: None, complete: false, ..recording(11, "open", 400) });
+    index.flush();
+    let ask = |camera: Option<&str>, from: Option<i64>, to: Option<i64>| {
+        let query = RecordingQuery {
+            camera: camera.map(str::to_owned),
+            from: from.map(at),
+            to: to.map(at),
+            ..RecordingQuery::default()
+        };
+        ids(&index.recordings(&query).unwrap())
+    };
+    assert_eq!(ask(None, Some(430), Some(500)), [11, 10, 4]);
+    assert_eq!(ask(None, Some(460), Some(501)), [11, 10, 5], "the 4th ended exactly at 460");
+    assert_eq!(ask(Some("yard"), Some(430), None), [9, 8, 7, 6, 4]);
+    assert_eq!(ask(None, Some(1000), None), [11]);
+    assert_eq!(ask(None, None, Some(100)), [10]);
+    assert_eq!(ask(Some("nobody"), None, None), [0; 0]);
+    assert_eq!(ask(None, Some(500), Some(100)), [0; 0]);
+}
+
+#[test]
+fn the_order_is_that_of_the_recording_and_not_of_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    // The clock steps an hour back between the second and the third.
+    for (id, second) in [(1, 7200), (2, 7300), (3, 3800), (4, 3900)] {
+        index.put(recording(id, "yard", second));
+    }
+    index.flush();
+    assert_eq!(all(&index), [4, 3, 2, 1]);
+}
+
+#[test]
+fn what_is_found_later_is_listed_where_it_belongs() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    (1..=3).for_each(|id| index.put(recording(id, "yard", id * 1000)));
+    index.flush();
+    for (id, second) in [(10, 1100), (11, 1200), (12, 1300), (13, 500), (14, 3500)] {
+        index.put_found(recording(id, "found", second));
+    }
+    index.put(recording(15, "yard", 4000));
+    // What it is told of later does not move it.
+    index.put(Recording { bytes: 5, ..recording(11, "found", 1200) });
+    index.flush();
+    assert_eq!(all(&index), [15, 14, 3, 2, 12, 11, 10, 1, 13]);
+}
+
+#[test]
+fn a_long_row_of_finds_between_two_keeps_its_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.put(recording(1, "yard", 0));
+    index.put(recording(2, "yard", 100_000));
+    index.flush();
+    (10..80).for_each(|id| index.put_found(recording(id, "found", id * 100)));
+    index.flush();
+    let expected: Vec<i64> = [2].into_iter().chain((10..80).rev()).chain([1]).collect();
+    assert_eq!(all(&index), expected);
+}
+
+#[test]
+fn one_file_has_one_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.put(recording(1, "yard", 0));
+    index.flush();
+    index.put(Recording { path: "yard/1.mp4".into(), ..recording(2, "yard", 5) });
+    index.flush();
+    assert_eq!(all(&index), [2]);
+    assert_eq!(index.by_path("yard/1.mp4").unwrap().unwrap().id, 2);
+}
+
+#[test]
+fn a_gap_that_goes_on_is_one_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.add_gap(gap("yard", 0, GapCause::Disconnected));
+    index.flush();
+    index.add_gap(Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) });
+    index.add_gap(gap("yard", 0, GapCause::Reload));
+    index.add_gap(gap("door", 50, GapCause::Down));
+    index.flush();
+    let ask = |query: RecordingQuery| index.gaps(&query).unwrap();
+    assert_eq!(ask(RecordingQuery::default()).items.len(), 3);
+    let yard = ask(RecordingQuery { camera: Some("yard".into()), from: Some(at(20)), ..RecordingQuery::default() });
+    assert_eq!(yard.items, [Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) }]);
+    let first = ask(RecordingQuery { limit: 1, ..RecordingQuery::default() });
+    assert_eq!(first.items[0].camera, "door");
+    let second = ask(RecordingQuery { limit: 2, cursor: first.next, ..RecordingQuery::default() });
+    assert_eq!((second.items.len(), second.next), (2, None));
+}
+
+#[test]
+fn the_latest_of_each_camera() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert_eq!(index.latest().unwrap(), []);
+    for (id, camera) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
+        index.put(recording(id, camera, id));
+    }
+    index.flush();
+    let latest: Vec<i64> = index.latest().unwrap().iter().map(|row| row.id).collect();
+    assert_eq!(latest, [3, 2, 4]);
+}
+
+#[test]
+fn only_one_process_records_into_an_archive_but_anyone_may_read() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(IndexReader::open(folder.path()), Err(IndexError::Missing { .. })));
+    let index = Index::open(folder.path()).unwrap();
+    let refused = Index::open(folder.path()).err().expect("in use");
+    assert!(refused.to_string().contains("in use by another tarsier"), "{refused}");
+    index.put(recording(1, "yard", 0));
+    index.flush();
+    assert_eq!(all(&IndexReader::open(folder.path()).unwrap()), [1]);
+    drop(index);
+    Index::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_row_that_sqlite_does_not_take_does_not_stop_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.put(Recording { motion_s: f64::NAN, pre_alarm_s: Some(f64::INFINITY), ..recording(1, "yard", 0) });
+    index.put(recording(2, "yard", 0));
+    assert!(index.flush());
+    assert_eq!(index.recording(1).unwrap().unwrap().motion_s, 0.0);
+    assert_eq!(all(&index), [2, 1]);
+}
+
+/// The files beside the index that were moved aside.
+fn aside(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("index.db.broken-") && !name.ends_with("-wal") && !name.ends_with("-shm"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_that_is_no_database_makes_way_and_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let other_program = |path: &Path| {
+        Connection::open(path).unwrap().execute_batch("CREATE TABLE theirs (x); PRAGMA user_version = 3").unwrap();
+    };
+    let newer = |path: &Path| {
+        Connection::open(path).unwrap().execute_batch("CREATE TABLE recordings (x); PRAGMA user_version = 99").unwrap();
+    };
+    let garbage = |path: &Path| fs::write(path, vec![0xA5; 100_000]).unwrap();
+    let makers: [&dyn Fn(&Path); 3] = [&garbage, &newer, &|path| {
+        other_program(path);
+        Connection::open(path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+    }];
+    for (n, make) in makers.into_iter().enumerate() {
+        make(&path);
+        let bytes = fs::read(&path).unwrap();
+        let index = Index::open(folder.path()).unwrap();
+        let trouble = index.trouble().expect("it is told");
+        assert!(trouble.contains("index.db.broken-"), "{trouble}");
+        assert!(index.wants_scan());
+        // Its ids begin above all that the broken one can have given out.
+        let id = index.next_id();
+        assert!(id > 1_600_000_000, "{id}");
+        index.put(recording(id, "yard", 0));
+        assert!(index.flush());
+        assert_eq!(all(&index), [id]);
+        assert_eq!(aside(folder.path()).len(), n + 1);
+        let kept = aside(folder.path()).into_iter().map(|name| fs::read(folder.path().join(name)).unwrap());
+        assert!(kept.into_iter().any(|kept| kept == bytes));
+        index.rebuilt();
+        assert_eq!(index.trouble(), None);
+        drop(index);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// An index with so many rows that it has many pages; the rows and gaps are written down in it.
+fn large(root: &Path) {
+    let index = Index::open(root).unwrap();
+    (1..=3000).for_each(|id| index.put(recording(id, "yard", id * 100)));
+    index.add_gap(gap("yard", 0, GapCause::Disconnected));
+    assert!(index.flush());
+}
+
+#[test]
+fn damage_in_the_middle_is_found_and_the_gaps_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    large(folder.path());
+    let path = folder.path().join(FILE_NAME);
+    // The pages of the table of recordings; the schema and the gaps stay.
+    let root: i64 = {
+        let connection = Connection::open(&path).unwrap();
+        connection.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'recordings'", [], |r| r.get(0)).unwrap()
+    };
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start((root as u64 - 1) * 4096)).unwrap();
+    file.write_all(&[0xFF; 4096]).unwrap();
+    drop(file);
+    let index = Index::open(folder.path()).unwrap();
+    wait_for("the damage is found", || index.wants_scan());
+    index.put(recording(9999, "yard", 0));
+    assert!(index.flush());
+    assert_eq!(all(&index), [9999]);
+    assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items.len(), 1);
+    assert_eq!(aside(folder.path()).len(), 1);
+}
+
+#[test]
+fn half_a_database_makes_way() {
+    let folder = tempfile::tempdir().unwrap();
+    large(folder.path());
+    let path = folder.path().join(FILE_NAME);
+    let length = fs::metadata(&path).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2 + 100).unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    wait_for("it is told", || index.wants_scan());
+    index.put(recording(9999, "yard", 0));
+    assert!(index.flush());
+    assert_eq!(all(&index), [9999]);
+}
+
+#[test]
+fn an_empty_file_is_a_new_index() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(FILE_NAME), b"").unwrap();
+    fs::create_dir(folder.path().join("yard")).unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert_eq!(index.trouble(), None);
+    assert!(index.next_id() > 1_600_000_000, "there were recordings before");
+}
+
+#[test]
+fn an_index_that_is_taken_away_is_begun_anew_and_what_is_open_stays_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let open = Recording { end: None, complete: false, ..recording(1, "yard", 0) };
+    index.put(open.clone());
+    index.put(recording(2, "yard", 0));
+    index.flush();
+    assert_eq!(all(&index), [2, 1]);
+    fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+    index.put(recording(3, "yard", 0));
+    wait_for("it is told", || index.wants_scan());
+    wait_for("what is open is in it", || {
+        index.recordings(&RecordingQuery::default()).is_ok_and(|page| ids(&page) == [3, 1])
+    });
+    assert_eq!(index.open_recordings().unwrap(), [open]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_trouble_and_not_an_error_and_heals() {
+    let place = tempfile::tempdir().unwrap();
+    // A file where the folder should be: root, as whom tests may run, could write into any folder.
+    let root = place.path().join("archive");
+    fs::write(&root, b"in the way").unwrap();
+    let index = Index::open(&root).unwrap();
+    assert!(index.trouble().expect("it is told").contains("archive"));
+    let id = index.next_id();
+    index.put(recording(id, "yard", 0));
+    index.add_gap(gap("yard", 0, GapCause::DiskError));
+    assert_eq!(index.recording(id).unwrap().map(|row| row.id), Some(id));
+    fs::remove_file(&root).unwrap();
+    wait_for("it heals by itself", || index.trouble().is_none());
+    assert_eq!(all(&index), [id]);
+    assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items.len(), 1);
+}
+
+#[test]
+fn a_disk_that_fails_keeps_the_changes_and_takes_them_when_it_is_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.put(recording(1, "yard", 0));
+    assert!(index.flush());
+    // Another program holds the database: nothing can be written.
+    let blocker = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    index.put(recording(2, "yard", 0));
+    index.put(Recording { bytes: 77, ..recording(2, "yard", 0) });
+    wait_for("it is told", || index.trouble().is_some_and(|trouble| trouble.contains("cannot be written")));
+    assert!(!index.flush(), "what waits is not called written");
+    assert_eq!(all(&index), [1], "readers go on");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    wait_for("it heals by itself", || index.trouble().is_none());
+    assert_eq!(index.recording(2).unwrap().unwrap().bytes, 77);
+}
+
+#[test]
+fn the_index_is_no_secret_and_no_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert!(index.flush());
+    let mode = fs::metadata(folder.path().join(FILE_NAME)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0);
+}
+
+#[test]
+fn a_hundred_thousand_rows_are_asked_quickly() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    for block in 0..10 {
+        for id in block * 10_000 + 1..=(block + 1) * 10_000 {
+            index.put(recording(id, if id % 8 == 0 { "eight" } else { "rest" }, id * 100));
+        }
+        wait_for("the rows are written", || index.flush());
+    }
+    let queries = [
+        RecordingQuery { from: Some(at(9_999_000)), ..RecordingQuery::default() },
+        RecordingQuery { to: Some(at(5000)), ..RecordingQuery::default() },
+        RecordingQuery { from: Some(at(4_000_000)), to: Some(at(4_001_000)), ..RecordingQuery::default() },
+        RecordingQuery { camera: Some("eight".into()), from: Some(at(1)), ..RecordingQuery::default() },
+        RecordingQuery { camera: Some("nobody".into()), ..RecordingQuery::default() },
+    ];
+    for query in queries {
+        let begun = clock::monotonic();
+        index.recordings(&query).unwrap();
+        // Some milliseconds on any machine; a walk through the table would take a hundred times as long.
+        assert!(begun.elapsed() < Duration::from_millis(500), "{query:?}: {:?}", begun.elapsed());
     }
 }

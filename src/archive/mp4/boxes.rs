@@ -290,3 +290,24 @@ fn fill(stbl: &mut Stbl, table: &SampleTable) {
         Err(_) => (None, Some(Co64 { entries: offsets })),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Sample;
+    use super::*;
+
+    #[test]
+    fn a_file_beyond_4_gb_has_long_offsets() {
+        let mut table = SampleTable::default();
+        for n in 0..3u64 {
+            let sample = Sample { dts: n * 3000, duration: 3000, composition: 0, size: 9, key: n == 0 };
+            table.add((n + 1) << 31, &[sample]);
+        }
+        let mut stbl = Stbl::default();
+        fill(&mut stbl, &table);
+        assert_eq!(stbl.co64, Some(Co64 { entries: vec![1 << 31, 2 << 31, 3 << 31] }));
+        assert_eq!((stbl.stco, stbl.ctts), (None, None));
+        assert_eq!(stbl.stss, Some(Stss { entries: vec![1] }));
+        assert_eq!(stbl.stts.entries, [SttsEntry { sample_count: 3, sample_delta: 3000 }]);
+    }
+}

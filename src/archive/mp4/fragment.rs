@@ -9,15 +9,9 @@ use mp4_atom::{Mfhd, Moof, Moov, Tfdt, Tfhd, Traf, Trun, TrunEntry};
 use super::boxes::{self, KEY_FLAGS, OTHER_FLAGS};
 use super::table::Sample;
 use super::{AUDIO_TRACK, VIDEO_TRACK, encode};
-use crate::domain::stream::{AudioCodec, StreamInfo, Track, ticks_to_us};
+use crate::archive::container::Cutter;
+use crate::domain::stream::{AudioCodec, StreamInfo, Track};
 use crate::media::{Packet, nal};
-
-/// A fragment is cut when it is this long.
-pub(crate) const FRAGMENT_US: i64 = 500_000;
-/// A fragment is cut before a keyframe, so that viewers can join there, unless it is shorter than this.
-const SHORTEST_US: i64 = 200_000;
-/// A fragment is cut when it is this large, whatever its length.
-const FRAGMENT_BYTES: usize = 16 << 20;
 
 /// Samples of one track in a fragment; their data lies in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +44,7 @@ pub struct Fragmenter {
     start: DateTime<Utc>,
     video: TrackBuffer,
     audio: TrackBuffer,
+    cutter: Cutter,
     zero: Option<Zero>,
     moov: Option<Moov>,
     fragments: u32,
@@ -136,6 +131,7 @@ impl Fragmenter {
             start,
             video: TrackBuffer::default(),
             audio: TrackBuffer::default(),
+            cutter: Cutter::default(),
             zero: None,
             moov: None,
             fragments: 0,
@@ -160,16 +156,7 @@ impl Fragmenter {
             return Ok(None);
         }
         let dts = self.video.fit(packet.dts);
-        let mut cut = None;
-        if let Some(first) = self.video.pending.first() {
-            let length_us = ticks_to_us(dts.saturating_sub(first.dts), self.stream.video.timescale);
-            if length_us >= FRAGMENT_US
-                || (packet.keyframe && length_us >= SHORTEST_US)
-                || self.video.data.len() + packet.data().len() > FRAGMENT_BYTES
-            {
-                cut = self.cut(Some(dts), None)?;
-            }
-        }
+        let mut cut = if self.cutter.cut_before(packet) { self.cut(Some(dts), None)? } else { None };
         let before = self.video.data.len();
         nal::append_sample(self.stream.video.codec, packet.data(), packet.length_prefixed, &mut self.video.data);
         let size = u32::try_from(self.video.data.len() - before).unwrap_or(u32::MAX);
@@ -185,9 +172,8 @@ impl Fragmenter {
                     .map_or(0, |audio| rescale(packet.pts.max(dts), self.stream.video.timescale, audio.timescale)),
             });
             self.video.add(packet, dts, size);
-            // A slow camera's packet is not held back until the next one comes.
-            let slow = self.video.step.is_some_and(|step| ticks_to_us(step, packet.timescale()) >= FRAGMENT_US);
-            if slow && cut.is_none() {
+            self.cutter.add(packet);
+            if cut.is_none() && self.cutter.cut_after() {
                 cut = self.cut(None, None)?;
             }
         }
@@ -196,19 +182,14 @@ impl Fragmenter {
 
     fn push_audio(&mut self, packet: &Packet) -> io::Result<Option<Fragment>> {
         let dts = self.audio.fit(packet.dts);
-        let mut cut = None;
-        if let Some(first) = self.audio.pending.first() {
-            // The video cuts; only where it has stalled the audio does.
-            if ticks_to_us(dts.saturating_sub(first.dts), packet.timescale()) >= 2 * FRAGMENT_US {
-                cut = self.cut(None, Some(dts))?;
-            }
-        }
+        let cut = if self.cutter.cut_before(packet) { self.cut(None, Some(dts))? } else { None };
         if self.audio.base.is_some_and(|base| dts < base) || packet.data().is_empty() {
             return Ok(cut);
         }
         self.audio.data.extend_from_slice(packet.data());
         let size = u32::try_from(packet.data().len()).unwrap_or(u32::MAX);
         self.audio.add(packet, dts, size);
+        self.cutter.add(packet);
         Ok(cut)
     }
 
@@ -246,6 +227,7 @@ impl Fragmenter {
     }
 
     fn cut(&mut self, next_video: Option<i64>, next_audio: Option<i64>) -> io::Result<Option<Fragment>> {
+        self.cutter.reset();
         let Some(zero) = self.zero else { return Ok(None) };
         if self.video.pending.is_empty() && self.audio.pending.is_empty() {
             return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! An open file is `ftyp`, `uuid` (what the recording is, see [`FileMeta`]), `free` (16 bytes), a `moov`
 //! without samples, then a `moof` and an `mdat` for each half second. Closing appends an ordinary `moov` with
-//! all samples and then turns the `free` into the header of one 64-bit `mdat` that swallows everything up to
+//! all samples (and a small `free` that seals it), and then turns the `free` into the header of one 64-bit `mdat` that swallows everything up to
 //! it: one write of 16 bytes, before which the file is a good fragmented one and after which it is a good
 //! ordinary one. The media is never copied.
 //!
@@ -71,10 +71,26 @@ impl Tables {
     }
 }
 
+/// Size of the `free` box after a closed file's `moov`.
+const SEAL_BYTES: usize = 16;
+
+/// The last box of a closed file: a hash (FNV-1a) of its `moov`. Players skip it; it tells a `moov` that is all
+/// there from one whose blocks a power cut lost.
+fn seal(moov: &[u8]) -> [u8; SEAL_BYTES] {
+    let hash = moov
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut sealed = *b"\0\0\0\x10free\0\0\0\0\0\0\0\0";
+    sealed[8..].copy_from_slice(&hash.to_be_bytes());
+    sealed
+}
+
 /// What closing a file does to it: see the module's head.
 fn trailer(open_moov: &Moov, tables: &Tables, free_at: u64, end: u64) -> io::Result<Trailer> {
     let mut append = Vec::new();
     encode(&boxes::complete(open_moov, tables), &mut append)?;
+    let sealed = seal(&append);
+    append.extend_from_slice(&sealed);
     let mut header = Vec::with_capacity(FREE_BYTES);
     header.extend_from_slice(&1u32.to_be_bytes());
     header.extend_from_slice(b"mdat");
@@ -95,8 +111,10 @@ pub(super) struct Mp4 {
 }
 
 impl Mp4 {
-    pub(super) fn new(stream: &Arc<StreamInfo>, with_audio: bool, meta: &FileMeta) -> Self {
-        Mp4 {
+    pub(super) fn new(stream: &Arc<StreamInfo>, with_audio: bool, meta: &FileMeta) -> io::Result<Self> {
+        // A stream that can't be described is refused here and not with the first fragment.
+        boxes::open(stream, with_audio, meta.start, 0, 0)?;
+        Ok(Mp4 {
             fragmenter: Fragmenter::new(stream, with_audio, meta.start),
             meta: meta.clone(),
             free_at: 0,
@@ -104,7 +122,7 @@ impl Mp4 {
             tables: Tables::default(),
             pending: None,
             first_pts_us: None,
-        }
+        })
     }
 
     /// The bytes to write for a fragment: itself, and the head of the file before the first.

@@ -8,7 +8,7 @@ use mp4_atom::{Atom, Codec, Ftyp, Moof, Moov, StszSamples, TrunSamples};
 use super::boxes::{self, KEY_FLAGS};
 use super::fragment::{Fragment, TrackRun};
 use super::table::Sample;
-use super::{AUDIO_TRACK, FREE_BYTES, META_UUID, Tables, VIDEO_TRACK, trailer};
+use super::{AUDIO_TRACK, FREE_BYTES, META_UUID, SEAL_BYTES, Tables, VIDEO_TRACK, seal, trailer};
 use crate::archive::container::{FileMeta, Found, PlanError, ReadAt, RepairPlan, all_zero, read};
 use crate::domain::stream::ticks_to_us;
 
@@ -18,6 +18,8 @@ const MAX_BOX_BYTES: u64 = 4 << 20;
 const PEEK_BYTES: u64 = 4096;
 /// So many of the last fragments have their data looked at: a power cut may leave sizes right and data empty.
 const VERIFIED_FRAGMENTS: usize = 64;
+/// No stream pauses for longer within one file. The first audio may come late.
+const LONGEST_PAUSE_S: u64 = 1800;
 /// More than this after the head without one fragment is no torn tail: somebody should look at it.
 const MAX_TORN_BYTES: u64 = 64 << 20;
 
@@ -125,9 +127,17 @@ impl Head {
             return Ok(None);
         };
         let last = box_at(source, mdat.end, size)?;
-        let Some(last) = last.filter(|last| last.kind == *b"moov" && last.end <= size) else { return Ok(None) };
-        let Some(bytes) = read(source, last.body_at, last.end - last.body_at, size)? else { return Ok(None) };
-        let Ok(moov) = Moov::decode_body(&mut bytes.as_slice()) else { return Ok(None) };
+        let Some(last) = last.filter(|last| last.kind == *b"moov") else { return Ok(None) };
+        let length = last.end - mdat.end;
+        let Some(closing) = read(source, mdat.end, length.saturating_add(SEAL_BYTES as u64), size)? else {
+            return Ok(None);
+        };
+        let (boxed, sealed) = closing.split_at(closing.len() - SEAL_BYTES);
+        if sealed != seal(boxed) {
+            return Ok(None);
+        }
+        let body = &boxed[(last.body_at - mdat.end) as usize..];
+        let Ok(moov) = Moov::decode_body(&mut &*body) else { return Ok(None) };
         let count = |samples: &StszSamples| match samples {
             StszSamples::Identical { count, .. } => u64::from(*count),
             StszSamples::Different { sizes } => sizes.len() as u64,
@@ -199,7 +209,7 @@ fn scan(source: &dyn ReadAt, head: &Head, size: u64) -> io::Result<Scanned> {
     let mut tables = Tables::default();
     let mut end = head.fragments_at;
     let mut recent: VecDeque<Placed> = VecDeque::new();
-    let mut times = Times::default();
+    let mut times = Times::new(head);
     let mut closing = false;
     let mut at = head.fragments_at;
     while at < size {
@@ -235,28 +245,46 @@ fn scan(source: &dyn ReadAt, head: &Head, size: u64) -> io::Result<Scanned> {
     Ok(Scanned { tables, end, closing })
 }
 
-/// Decode times rise from fragment to fragment; what does not is damaged.
-#[derive(Default)]
+/// Decode times rise from fragment to fragment, and by no more than a pause explains; what does not is damaged.
 struct Times {
-    video: Option<u64>,
-    audio: Option<u64>,
+    video: Time,
+    audio: Time,
+}
+
+struct Time {
+    newest: Option<u64>,
+    longest_pause: u64,
 }
 
 impl Times {
+    fn new(head: &Head) -> Self {
+        let time = |track| {
+            let trak = head.moov.trak.iter().find(|trak| trak.tkhd.track_id == track);
+            let timescale = trak.map_or(1, |trak| trak.mdia.mdhd.timescale);
+            Time { newest: None, longest_pause: LONGEST_PAUSE_S * u64::from(timescale) }
+        };
+        Times { video: time(VIDEO_TRACK), audio: time(AUDIO_TRACK) }
+    }
+
     fn fit(&self, fragment: &Fragment) -> bool {
-        let fits =
-            |last: Option<u64>, run: &Option<TrackRun>| match (last, run.as_ref().and_then(|r| r.samples.first())) {
-                (Some(last), Some(first)) => first.dts > last && first.dts - last <= u64::from(u32::MAX),
-                (None, Some(first)) => first.dts <= u64::from(u32::MAX),
-                (_, None) => true,
-            };
-        fits(self.video, &fragment.video) && fits(self.audio, &fragment.audio)
+        self.video.fits(&fragment.video) && self.audio.fits(&fragment.audio)
     }
 
     fn advance(&mut self, fragment: &Fragment) {
-        let newest = |run: &Option<TrackRun>| run.as_ref().and_then(|run| Some(run.samples.last()?.dts));
-        self.video = newest(&fragment.video).or(self.video);
-        self.audio = newest(&fragment.audio).or(self.audio);
+        self.video.advance(&fragment.video);
+        self.audio.advance(&fragment.audio);
+    }
+}
+
+impl Time {
+    fn fits(&self, run: &Option<TrackRun>) -> bool {
+        let Some(first) = run.as_ref().and_then(|run| run.samples.first()) else { return true };
+        let rises = self.newest.is_none_or(|newest| first.dts > newest);
+        rises && first.dts.saturating_sub(self.newest.unwrap_or(0)) <= self.longest_pause
+    }
+
+    fn advance(&mut self, run: &Option<TrackRun>) {
+        self.newest = run.as_ref().and_then(|run| Some(run.samples.last()?.dts)).or(self.newest);
     }
 }
 

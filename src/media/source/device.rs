@@ -81,6 +81,7 @@ pub(super) fn open(
         extradata: Vec::new(),
         frames_per_second: rate,
         reorder: 0,
+        has_decode_times: true,
         stamp_by_arrival: false,
     };
     Ok(Box::new(DeviceSource {
@@ -88,6 +89,7 @@ pub(super) fn open(
         read_timeout: options.read_timeout,
         cancel: cancel.clone(),
         opened: clock::monotonic(),
+        last_picture: clock::monotonic(),
         intake: Intake::new(Arc::clone(&session), setup, None),
         session,
         last_sequence: None,
@@ -121,6 +123,7 @@ struct DeviceSource {
     read_timeout: Duration,
     cancel: Cancel,
     opened: Instant,
+    last_picture: Instant,
     session: Arc<Session>,
     intake: Intake,
     last_sequence: Option<u32>,
@@ -142,7 +145,6 @@ impl Drop for DeviceSource {
 impl DeviceSource {
     /// Waits for a picture, in slices.
     fn wait(&mut self) -> Result<(), SourceError> {
-        let began = clock::monotonic();
         loop {
             if self.cancel.is_cancelled() {
                 return Err(SourceError::new(SourceErrorKind::Cancelled, &self.url, "stopped"));
@@ -153,7 +155,7 @@ impl DeviceSource {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(explain(&error, &self.url, "does not answer any more")),
             }
-            if clock::monotonic().saturating_duration_since(began) >= self.read_timeout {
+            if clock::monotonic().saturating_duration_since(self.last_picture) >= self.read_timeout {
                 let what = format!("no picture for {} s; is it unplugged?", self.read_timeout.as_secs_f64());
                 return Err(SourceError::new(SourceErrorKind::Timeout, &self.url, what));
             }
@@ -165,6 +167,7 @@ impl Source for DeviceSource {
     fn next(&mut self) -> Result<Option<Packet>, SourceError> {
         loop {
             if let Some(packet) = self.intake.pop() {
+                self.last_picture = clock::monotonic();
                 self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
                 return Ok(Some(packet));
             }

@@ -18,6 +18,11 @@ use crate::media::packet::{Packet, Session};
 const MAX_TICKS: i64 = 1 << 61;
 /// Pictures that may wait for others before they are shown: the most that H.264 and H.265 allow.
 const MAX_REORDER: usize = 16;
+/// Pictures that wait, after a connect, until the time and the order of the first ones are known; after
+/// [`MAX_HELD_US`] three are enough.
+const MAX_HELD: usize = 8;
+const MAX_HELD_US: i64 = 500_000;
+const MAX_HELD_AUDIO: usize = 256;
 /// The clock of pictures that come without timestamps.
 pub(super) const ARRIVAL_TIMESCALE: u32 = 90_000;
 
@@ -56,6 +61,8 @@ pub(super) struct VideoSetup {
     pub frames_per_second: Option<f64>,
     /// Pictures that wait for others before they are shown, as far as is known.
     pub reorder: usize,
+    /// The source gives decode times, and they are right.
+    pub has_decode_times: bool,
     /// The stream's own timestamps mean nothing: pictures get the time of their arrival.
     pub stamp_by_arrival: bool,
 }
@@ -73,12 +80,15 @@ pub(super) struct Intake {
     audio: Option<AudioIntake>,
     ready: VecDeque<Packet>,
     skipped: u64,
-    held: Option<Held>,
+    /// Pictures that came first, until the time of the very first is known, and the sound of that time.
+    held: Vec<Held>,
+    held_audio: Vec<Held>,
 }
 
-/// A picture whose time is not known before that of the next one.
 struct Held {
     payload: ffmpeg_next::Packet,
+    dts: Option<i64>,
+    pts: Option<i64>,
     arrival_us: Option<i64>,
 }
 
@@ -97,7 +107,8 @@ impl Intake {
             audio,
             ready: VecDeque::new(),
             skipped: 0,
-            held: None,
+            held: Vec::new(),
+            held_audio: Vec::new(),
         }
     }
 
@@ -130,16 +141,44 @@ impl Intake {
             }
             _ => (dts, pts),
         };
-        // The first packet after a connect may come without a time: then the next one tells.
-        if let Some(held) = self.held.take() {
-            let before = |ticks: i64| ticks.saturating_sub(self.timeline.nominal());
-            let (held_dts, held_pts) = (dts.or(pts).map(before), None);
-            self.stamped_video(held.payload, held_dts, held_pts, held.arrival_us);
-        } else if dts.is_none() && pts.is_none() && !self.timeline.has_begun() {
-            self.held = Some(Held { payload, arrival_us });
+        let dts = dts.filter(|_| self.setup.has_decode_times);
+        let settled = dts.is_some() || self.setup.codec == VideoCodec::Mjpeg && pts.is_some();
+        if self.timeline.has_begun() || (self.held.is_empty() && settled) {
+            self.stamped_video(payload, dts, pts, arrival_us);
             return;
         }
-        self.stamped_video(payload, dts, pts, arrival_us);
+        self.held.push(Held { payload, dts, pts, arrival_us });
+        let waited_us = arrival_us.zip(self.held[0].arrival_us).map_or(0, |(now, first)| now.saturating_sub(first));
+        let enough = settled || waited_us >= MAX_HELD_US;
+        if self.held.len() >= MAX_HELD || (self.held.len() >= 3 && enough) {
+            self.release();
+        }
+    }
+
+    /// After a connect the first picture may have no time, and no picture a decode time: those after it tell.
+    fn release(&mut self) {
+        let mut known: Vec<i64> = self.held.iter().filter_map(|held| held.pts.or(held.dts)).collect();
+        known.sort_unstable();
+        let distances = known.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).filter(|step| *step > 0);
+        let distance = distances.min().unwrap_or(self.timeline.nominal());
+        if !self.timeline.has_begun() {
+            self.timeline = Timeline::new(self.setup.ticks.timescale, distance);
+        }
+        // Pictures that were decoded before this one and are shown after it.
+        let waiting = |at: usize| {
+            let pts = self.held[at].pts;
+            self.held[..at].iter().filter(|before| pts.is_some() && before.pts > pts).count()
+        };
+        self.order.delay = (0..self.held.len()).map(waiting).fold(self.order.delay, usize::max).min(MAX_REORDER);
+        // The very first is shown before all others.
+        let first_pts = known.first().map(|earliest| earliest.saturating_sub(distance));
+        for (at, held) in std::mem::take(&mut self.held).into_iter().enumerate() {
+            let pts = if at == 0 { held.pts.or(held.dts).or(first_pts) } else { held.pts };
+            self.stamped_video(held.payload, held.dts, pts, held.arrival_us);
+        }
+        for held in std::mem::take(&mut self.held_audio) {
+            self.audio(held.payload, held.dts, held.pts, held.arrival_us);
+        }
     }
 
     fn stamped_video(
@@ -238,6 +277,10 @@ impl Intake {
     /// Takes a packet of the audio stream in, see [`Intake::video`]. What comes before the first keyframe is
     /// left out.
     pub fn audio(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
+        if !self.held.is_empty() && self.held_audio.len() < MAX_HELD_AUDIO {
+            self.held_audio.push(Held { payload, dts, pts, arrival_us });
+            return;
+        }
         if let (Some(audio), Some(_)) = (&mut self.audio, &self.stream) {
             audio.take(payload, dts.or(pts), arrival_us);
         }
@@ -267,9 +310,7 @@ impl Intake {
 
     /// Nothing more comes: what was held back is made ready.
     pub fn finish(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.stamped_video(held.payload, None, None, held.arrival_us);
-        }
+        self.release();
         if let (Some(audio), Some(_)) = (&mut self.audio, &self.stream) {
             audio.finish();
         }
@@ -310,7 +351,8 @@ impl DecodeOrder {
             self.greatest.clear();
             self.last_dts = None;
         }
-        if self.last_dts.is_some_and(|last| pts <= last) && self.delay < MAX_REORDER {
+        let dts = dts.filter(|dts| *dts <= pts);
+        if dts.is_none() && self.last_dts.is_some_and(|last| pts <= last) && self.delay < MAX_REORDER {
             // A picture that should have been decoded already: more of them wait than was known.
             self.delay += 1;
         }
@@ -321,7 +363,7 @@ impl DecodeOrder {
         }
         let missing = (self.delay + 1 - self.greatest.len()) as i64;
         let ordered = self.greatest.first().map_or(pts, |first| first.saturating_sub(missing * nominal));
-        let dts = dts.filter(|dts| *dts <= pts).unwrap_or(ordered.min(pts));
+        let dts = dts.unwrap_or(ordered.min(pts));
         self.last_dts = Some(dts);
         Some(dts)
     }
@@ -410,6 +452,57 @@ mod tests {
         }
         let made: Vec<_> = REORDERED.iter().map(|pts| order.dts(None, Some(pts * 40), 40).unwrap()).collect();
         assert_eq!(made, [-80, -40, 0, 40, 80, 120, 160]);
+    }
+
+    /// A 16x16 picture as x264 makes it: parameter sets and an IDR slice.
+    const PICTURE: &[u8] = &[
+        0x00, 0x00, 0x00, 0x01, 0x67, 0x42, 0xc0, 0x0a, 0xd9, 0x1e, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00,
+        0x00, 0x03, 0x00, 0x08, 0x3c, 0x48, 0x99, 0x20, 0x00, 0x00, 0x00, 0x01, 0x68, 0xcb, 0x83, 0xcb, 0x20, 0x00,
+        0x00, 0x01, 0x65, 0x88, 0x84, 0x05, 0x7f, 0xff, 0xff, 0x0f, 0x45, 0x00, 0x01, 0x42, 0xdf, 0x80,
+    ];
+
+    /// What an intake makes of these times.
+    fn stamps(reorder: usize, has_decode_times: bool, raw: &[(Option<i64>, Option<i64>)]) -> Vec<(i64, i64)> {
+        let setup = VideoSetup {
+            codec: VideoCodec::H264,
+            ticks: Ticks::new(1, 90_000),
+            extradata: Vec::new(),
+            frames_per_second: None,
+            reorder,
+            has_decode_times,
+            stamp_by_arrival: false,
+        };
+        let mut intake = Intake::new(Arc::new(Session::new(1)), setup, None);
+        for (dts, pts) in raw {
+            intake.video(ffmpeg_next::Packet::copy(PICTURE), *dts, *pts, Some(0));
+        }
+        intake.finish();
+        std::iter::from_fn(|| intake.pop()).map(|packet| (packet.dts, packet.pts)).collect()
+    }
+
+    /// IDR, P, B, B, P as libav hands them over after an RTSP connect.
+    #[test]
+    fn the_first_picture_after_a_connect_gets_its_time_from_the_others() {
+        // As libav makes them up: right only in the end.
+        let raw = [
+            (None, None),
+            (Some(28_080), Some(28_080)),
+            (None, Some(16_081)),
+            (Some(16_081), Some(22_080)),
+            (Some(22_080), Some(46_080)),
+        ];
+        let expected = [(-1916, 10_082), (4083, 28_080), (10_082, 16_081), (16_081, 22_080), (22_080, 46_080)];
+        assert_eq!(stamps(2, false, &raw), expected);
+        let expected = [(4083, 10_082), (10_082, 28_080), (16_081, 16_081), (22_080, 22_080), (28_080, 46_080)];
+        assert_eq!(stamps(0, false, &raw), expected, "the order tells how many pictures wait");
+    }
+
+    #[test]
+    fn pictures_without_any_decode_time_keep_their_order() {
+        let raw: Vec<_> = (0..4).flat_map(|gop| REORDERED.map(|pts| (None, Some((gop * 7 + pts) * 6000)))).collect();
+        let made = stamps(0, false, &raw);
+        assert!(made.windows(2).all(|pair| pair[0].0 < pair[1].0), "{made:?}");
+        assert!(made.iter().zip(&raw).all(|(made, raw)| Some(made.1) == raw.1 && made.0 <= made.1), "{made:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use ffmpeg_next::{Dictionary, Error, format, media, packet};
 use super::audio::{AudioIntake, AudioSetup};
 use super::deadline::Deadline;
 use super::intake::{ARRIVAL_TIMESCALE, Intake, Ticks, VideoSetup};
-use super::{CLOSE_TIMEOUT, Cancel, KEYFRAME_TIMEOUT, OpenOptions, Source, SourceError, SourceErrorKind};
+use super::{CLOSE_TIMEOUT, Cancel, OpenOptions, Source, SourceError, SourceErrorKind};
 use crate::clock;
 use crate::domain::config::{AudioMode, Transport};
 use crate::domain::source_url::SourceKind;
@@ -56,7 +56,7 @@ pub(super) fn open(
         intake: Intake::new(Arc::clone(&session), setup.video, setup.audio),
         session,
         opened: clock::monotonic(),
-        last_video: clock::monotonic(),
+        without_video: Duration::ZERO,
         began: clock::monotonic(),
         bad_reads: 0,
         pace: None,
@@ -85,7 +85,8 @@ struct LibavSource {
     audio_index: Option<usize>,
     intake: Intake,
     opened: Instant,
-    last_video: Instant,
+    /// Time spent in reading since the last picture.
+    without_video: Duration,
     /// When the wait for the first keyframe began.
     began: Instant,
     bad_reads: u32,
@@ -193,10 +194,14 @@ impl LibavSource {
             return Err(self.cancelled());
         };
         // Sound alone is no sign of life of a camera.
-        let silent = if self.live { self.last_video.elapsed_now() } else { Duration::ZERO };
-        opened.deadline.set(limit.saturating_sub(silent));
+        let began = clock::monotonic();
+        opened.deadline.set(limit.saturating_sub(self.without_video));
         let mut payload = packet::Packet::empty();
-        match payload.read(&mut opened.context) {
+        let result = payload.read(&mut opened.context);
+        if self.live {
+            self.without_video += began.elapsed_now();
+        }
+        match result {
             Ok(()) => {
                 self.bad_reads = 0;
                 self.take(payload);
@@ -214,7 +219,7 @@ impl LibavSource {
             self.live.then(|| i64::try_from(arrived.duration_since(self.opened).as_micros()).unwrap_or(i64::MAX));
         let (dts, pts) = (payload.dts(), payload.pts());
         if payload.stream() == self.video_index {
-            self.last_video = arrived;
+            self.without_video = Duration::ZERO;
             let ticks = self.intake.ticks();
             let (dts, pts) = (ticks.of(dts), ticks.of(pts));
             let duration = ticks.of(Some(payload.duration())).filter(|ticks| *ticks > 0);
@@ -236,13 +241,13 @@ impl LibavSource {
     }
 
     fn look_for_keyframe(&mut self) -> Result<(), SourceError> {
-        if self.intake.has_started() || !self.live || self.began.elapsed_now() < KEYFRAME_TIMEOUT {
+        if self.intake.has_started() || !self.live || self.began.elapsed_now() < self.options.keyframe_timeout {
             return Ok(());
         }
         let what = format!(
             "no keyframe in {} s, so that nothing can be shown or recorded; set a shorter keyframe interval \
              (GOP) in the camera",
-            KEYFRAME_TIMEOUT.as_secs()
+            self.options.keyframe_timeout.as_secs_f64()
         );
         Err(self.error(SourceErrorKind::Broken, what))
     }
@@ -517,6 +522,8 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
         extradata,
         frames_per_second: rate.map(f64::from),
         reorder: usize::try_from(reorder).unwrap_or(0),
+        // RTP knows presentation times only; what libav makes of them is wrong in the beginning.
+        has_decode_times: options.url.kind() != SourceKind::Rtsp,
         stamp_by_arrival,
     };
     let (audio_index, audio) = match options.audio {

@@ -25,7 +25,7 @@ use crate::domain::source_url::{SourceKind, SourceUrl};
 /// Closing a source (RTSP: telling the camera so) takes at most this long, cancelled or not.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A stream that has shown no keyframe for this long is given up.
+/// The usual [`OpenOptions::keyframe_timeout`].
 pub const KEYFRAME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An open connection to a camera, or an open file.
@@ -33,7 +33,7 @@ pub trait Source: Send {
     /// The next packet in arrival order; Ok(None): the source has ended (a file).
     ///
     /// Blocks at most `read_timeout`, but for one case: a live stream that sends pictures of which none is a
-    /// keyframe is waited for up to [`KEYFRAME_TIMEOUT`]; [`Cancel::progress`] rises meanwhile.
+    /// keyframe is waited for up to `keyframe_timeout`; [`Cancel::progress`] rises meanwhile.
     fn next(&mut self) -> Result<Option<Packet>, SourceError>;
 
     /// Packets that the network lost, so far.
@@ -54,6 +54,8 @@ pub struct OpenOptions {
     pub connect_timeout: Duration,
     /// For each packet.
     pub read_timeout: Duration,
+    /// For the first keyframe of a live stream, see [`Source::next`].
+    pub keyframe_timeout: Duration,
     /// A file starts again at its end, as one session.
     pub repeat: bool,
     /// A file is read at the pace of its timestamps; false: as fast as it can.

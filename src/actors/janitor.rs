@@ -1,0 +1,119 @@
+//! Keeps the archive within its limits, on a thread of its own: wakes every so often, or when the disk is full.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::registry::Registry;
+use crate::archive::retention::{self, Limits};
+use crate::archive::{Archive, disk};
+use crate::clock;
+use crate::domain::config::{ArchiveConfig, MinFree, RetentionConfig};
+use crate::domain::retention::ClockGuard;
+
+/// How often the archive is looked at.
+const EVERY: Duration = Duration::from_secs(10);
+/// Alarms that only a person can end.
+const ROOM_ALARM: &str = "disk_low";
+const CLOCK_ALARM: &str = "clock_stepped";
+const INDEX_ALARM: &str = "index";
+
+/// The limits that hold now. The Supervisor changes them as configuration comes and goes.
+pub struct Retention {
+    state: Mutex<State>,
+}
+
+struct State {
+    cameras: BTreeMap<String, RetentionConfig>,
+    max_size_bytes: Option<u64>,
+    min_free: MinFree,
+    clock: ClockGuard,
+}
+
+impl Retention {
+    pub fn new(archive: &ArchiveConfig) -> Self {
+        Retention {
+            state: Mutex::new(State {
+                cameras: BTreeMap::new(),
+                max_size_bytes: archive.max_size_bytes,
+                min_free: archive.min_free,
+                clock: ClockGuard::default(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A camera's limits; they outlive its file, so that removing a camera deletes nothing sooner or later.
+    pub fn set_camera(&self, name: &str, limits: RetentionConfig) {
+        self.lock().cameras.insert(name.to_owned(), limits);
+    }
+
+    /// The archive's limits were read again by a person's wish, who by that says that the clock is right.
+    pub fn set_archive(&self, archive: &ArchiveConfig) {
+        let mut state = self.lock();
+        (state.max_size_bytes, state.min_free) = (archive.max_size_bytes, archive.min_free);
+        state.clock.believe();
+    }
+}
+
+/// Starts the thread; it ends with the archive.
+pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Registry>) -> std::io::Result<()> {
+    let began = clock::monotonic();
+    let run = move || {
+        while !archive.is_stopped() {
+            look(&archive, &retention, &registry, clock::monotonic() - began);
+            archive.wait_for_retention(EVERY);
+        }
+    };
+    thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
+}
+
+fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) {
+    let now = clock::utc_now();
+    let alarm = |kind: &str, message: Option<String>| match message {
+        Some(message) => registry.raise_alarm(kind, None, now, message),
+        None => registry.clear_alarm(kind, None),
+    };
+    alarm(INDEX_ALARM, archive.index().trouble());
+    let limits = {
+        let mut state = retention.lock();
+        let step = state.clock.look(since_start, now);
+        alarm(
+            CLOCK_ALARM,
+            step.map(|step| {
+                let hours = step.num_minutes() as f64 / 60.0;
+                format!(
+                    "the clock stepped by {hours:.1} h; nothing is deleted by age (set the clock, then send SIGHUP)"
+                )
+            }),
+        );
+        Limits {
+            cameras: state.cameras.clone(),
+            others: RetentionConfig::default(),
+            max_size_bytes: state.max_size_bytes,
+            min_free: state.min_free,
+            space: disk::space(archive.root()).ok(),
+            now: step.is_none().then_some(now),
+        }
+    };
+    match retention::run(archive.root(), archive.index(), &limits) {
+        Err(error) => tracing::warn!(%error, "retention cannot read the index"),
+        Ok(report) => {
+            if !report.deleted.is_empty() || !report.failures.is_empty() {
+                tracing::info!(%report, "retention");
+            }
+            let root = archive.root().display();
+            alarm(
+                ROOM_ALARM,
+                (report.short_bytes > 0).then(|| {
+                    let short_mb = report.short_bytes.div_ceil(1_000_000);
+                    format!("the disk of {root} is {short_mb} MB short of archive.min_free or over archive.max_size, and no recording is left to delete (free some space)")
+                }),
+            );
+        }
+    }
+}

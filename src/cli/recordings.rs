@@ -1,0 +1,473 @@
+//! `tarsier recordings`: what the archive holds, whether it is whole, and making it so.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::bail;
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::archive::file;
+use crate::archive::index::{Index, IndexError, IndexReader};
+use crate::archive::{paths, recovery};
+use crate::config;
+use crate::domain::recording::{Recording, RecordingQuery};
+use crate::media::readback::read_back;
+
+/// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
+const TOLERANCE_S: f64 = 1.0;
+const TOLERANCE: f64 = 0.001;
+
+/// What to do with the recordings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RecordingsCommand {
+    /// List recordings, newest first
+    #[command(after_help = "Example:\n  tarsier recordings list --camera front-door --from 2026-05-01 --json")]
+    List(ListArgs),
+    /// Read recordings back and decode them; exit code 1 if anything is wrong
+    #[command(after_help = "Example:\n  tarsier recordings verify --from 2026-05-01T06:00:00Z")]
+    Verify(VerifyArgs),
+    /// Rebuild the index from the files, and make whole what a crash left open (stop `tarsier run` first)
+    #[command(after_help = "Example:\n  tarsier recordings repair --config /etc/tarsier/tarsier.yaml")]
+    Repair,
+}
+
+/// Which recordings.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
+    /// Only this camera's
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// Only what ends after this time (RFC 3339; a date alone is its midnight in UTC)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    from: Option<DateTime<Utc>>,
+    /// Only what starts before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<DateTime<Utc>>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// One JSON object a line, as the API has it
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Read all packets but decode none: much quicker
+    #[arg(long)]
+    no_decode: bool,
+}
+
+/// Runs the command on the archive of this configuration. Returns the exit code.
+pub fn run(command: &RecordingsCommand, config: &Path) -> anyhow::Result<u8> {
+    let loaded = match config::load_global(config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return Ok(1);
+        }
+    };
+    let done = on_archive(command, &loaded.global.archive.path, &mut io::stdout().lock());
+    match done {
+        Ok(code) => Ok(code),
+        Err(error) if is_closed_pipe(&error) => Ok(0),
+        Err(error) if is_their_input(&error) => {
+            eprintln!("tarsier: {error:#}");
+            Ok(1)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whoever closed the pipe has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// No archive, a busy one, a broken one: nothing that Tarsier did wrong.
+fn is_their_input(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<IndexError>().is_some()
+}
+
+fn on_archive(command: &RecordingsCommand, root: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match command {
+        RecordingsCommand::List(arguments) => list(root, arguments, out),
+        RecordingsCommand::Verify(arguments) => verify(root, arguments, out),
+        RecordingsCommand::Repair => repair(root, out),
+    }
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .map(|date| date.and_time(NaiveTime::MIN).and_utc())
+        .map_err(|_| "not a time like 2026-05-01T06:00:00Z or 2026-05-01".to_owned())
+}
+
+/// All recordings of a selection, newest first, page by page.
+fn each(
+    index: &IndexReader,
+    selection: &Selection,
+    mut visit: impl FnMut(&Recording) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Selection { camera, from, to } = selection.clone();
+    let mut query = RecordingQuery { camera, from, to, limit: 1000, cursor: None };
+    loop {
+        let page = index.recordings(&query)?;
+        page.items.iter().try_for_each(&mut visit)?;
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn list(root: &Path, arguments: &ListArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let index = IndexReader::open(root)?;
+    let mut out = io::BufWriter::new(out);
+    each(&index, &arguments.selection, |row| {
+        if arguments.json {
+            serde_json::to_writer(&mut out, row).map_err(io::Error::from)?;
+            return Ok(writeln!(out)?);
+        }
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let end = row.end.map_or_else(|| format!("{:<24}", "open"), time);
+        let state = if row.end.is_some() && !row.complete { " (not whole)" } else { "" };
+        let (start, camera, reason, path) = (time(row.start), &row.camera, row.reason.name(), &row.path);
+        Ok(writeln!(out, "{start}  {end}  {:>9}  {reason:<13}  {camera}  {path}{state}", size(row.bytes))?)
+    })?;
+    out.flush()?;
+    Ok(0)
+}
+
+fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+}
+
+/// A progress bar on a terminal, none in a pipe.
+fn progress(length: Option<u64>, template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn verify(root: &Path, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let index = IndexReader::open(root)?;
+    // What libav has to say comes back as errors.
+    ffmpeg_next::util::log::set_level(ffmpeg_next::util::log::Level::Quiet);
+    let mut total = 0;
+    each(&index, &arguments.selection, |row| {
+        total += row.bytes;
+        Ok(())
+    })?;
+    let bar = progress(Some(total), "{bar:40} {bytes}/{total_bytes} {eta} {wide_msg}");
+    let (mut checked, mut wrong, mut open) = (0_u64, 0_u64, 0_u64);
+    each(&index, &arguments.selection, |row| {
+        bar.set_message(row.path.clone());
+        if row.end.is_none() {
+            open += 1;
+            return Ok(());
+        }
+        let problems = verify_one(root, row, !arguments.no_decode);
+        bar.inc(row.bytes);
+        // Retention may have taken it meanwhile.
+        if !problems.is_empty() && index.recording(row.id)?.is_none() {
+            return Ok(());
+        }
+        checked += 1;
+        wrong += u64::from(!problems.is_empty());
+        bar.suspend(|| problems.iter().try_for_each(|problem| writeln!(out, "{}: {problem}", row.path)))?;
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let being_written = if open > 0 { format!(", {open} being written and not looked at") } else { String::new() };
+    writeln!(out, "{checked} recordings verified, {wrong} with problems{being_written}")?;
+    Ok(u8::from(wrong > 0))
+}
+
+/// What is wrong with a recording.
+fn verify_one(root: &Path, row: &Recording, decode: bool) -> Vec<String> {
+    let path = match paths::inside(root, &row.path) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return vec!["the file is gone".to_owned()],
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut problems = Vec::new();
+    if !row.complete {
+        problems.push("is not closed in order (`tarsier recordings repair` tries again)".to_owned());
+    }
+    let read = read_back(&path, decode);
+    match file::inspect(&path) {
+        Ok(Some(inspected)) => {
+            if inspected.bytes != row.bytes {
+                problems.push(format!("has {} bytes and not {}", inspected.bytes, row.bytes));
+            }
+            if !inspected.already_complete && row.complete {
+                problems.push("has a torn end (`tarsier recordings repair` mends it)".to_owned());
+            }
+            if inspected.meta.camera != row.camera
+                || inspected.meta.start.timestamp_micros() != row.start.timestamp_micros()
+            {
+                problems.push(format!(
+                    "says that it is {}'s of {}",
+                    inspected.meta.camera,
+                    inspected.meta.start.to_rfc3339_opts(SecondsFormat::Millis, true)
+                ));
+            }
+            if read.packets != inspected.packets {
+                problems.push(format!("{} of {} packets can be read", read.packets, inspected.packets));
+            }
+        }
+        Ok(None) => problems.push("holds no packet".to_owned()),
+        Err(error) => problems.push(error.to_string()),
+    }
+    if let Some(end) = row.end.filter(|_| read.packets > 0) {
+        let expected_s = (end - row.start).as_seconds_f64();
+        if (read.duration_s - expected_s).abs() > TOLERANCE_S.max(expected_s * TOLERANCE) {
+            problems.push(format!("lasts {:.1} s and not {expected_s:.1} s", read.duration_s));
+        }
+    }
+    problems.extend(read.problems);
+    problems
+}
+
+fn repair(root: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if !root.is_dir() {
+        bail!(IndexError::Missing { root: root.to_owned() });
+    }
+    let index = Index::open(root)?;
+    if let Some(trouble) = index.trouble() {
+        writeln!(out, "{trouble}")?;
+    }
+    let opened = recovery::repair_open(root, &index);
+    let bar = progress(None, "{spinner} {pos} files {wide_msg}");
+    let scanned = recovery::scan_all_telling(root, &index, &AtomicBool::new(false), &mut |report| {
+        bar.set_position(report.files);
+        bar.set_message(format!("{} new, {} repaired", report.found, report.repaired));
+    });
+    bar.finish_and_clear();
+    let report = opened.and(scanned);
+    writeln!(out, "{report}")?;
+    let trouble = index.trouble();
+    let wrong: Vec<&String> = report.failures.iter().chain(&trouble).collect();
+    wrong.iter().try_for_each(|what| writeln!(out, "{what}"))?;
+    Ok(u8::from(!wrong.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use chrono::TimeDelta;
+    use clap::Parser;
+
+    use super::*;
+    use crate::archive::file::{FileMeta, RecordingFile};
+    use crate::archive::testing::{AAC, H264, clip};
+    use crate::domain::camera::Reason;
+    use crate::domain::config::ContainerKind;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: RecordingsCommand,
+    }
+
+    struct Place {
+        folder: tempfile::TempDir,
+        index: Index,
+    }
+
+    impl Place {
+        /// Recordings of 2 s with sound, a minute apart: yard, door, yard.
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let index = Index::open(folder.path()).unwrap();
+            let clip = clip("mp4", "2", H264, AAC);
+            for (id, camera) in [(1, "yard"), (2, "door"), (3, "yard")] {
+                let start = DateTime::from_timestamp(1_700_000_000 + id * 60, 500_000_000).unwrap();
+                let meta = FileMeta {
+                    camera: camera.into(),
+                    start,
+                    reason: Reason::Motion,
+                    onset: None,
+                    pre_alarm_s: Some(1.0),
+                };
+                let path = format!("{camera}/{id}.mp4");
+                let mut file =
+                    RecordingFile::create(&folder.path().join(&path), ContainerKind::Mp4, &clip.stream, true, &meta)
+                        .unwrap();
+                clip.packets.iter().for_each(|packet| file.write(packet).unwrap());
+                index.put(Recording {
+                    id,
+                    camera: camera.into(),
+                    start,
+                    end: Some(start + TimeDelta::seconds(2)),
+                    pre_alarm_s: Some(1.0),
+                    bytes: file.finish().unwrap().bytes,
+                    path,
+                    motion_s: 1.5,
+                    complete: true,
+                    reason: Reason::Motion,
+                });
+            }
+            assert!(index.flush());
+            Place { folder, index }
+        }
+
+        fn path(&self, path: &str) -> std::path::PathBuf {
+            self.folder.path().join(path)
+        }
+
+        fn run(&self, arguments: &[&str]) -> (u8, String) {
+            let mut out = Vec::new();
+            let code = run(self.folder.path(), arguments, &mut out).unwrap();
+            (code, String::from_utf8(out).unwrap())
+        }
+    }
+
+    fn run(root: &Path, arguments: &[&str], out: &mut dyn Write) -> anyhow::Result<u8> {
+        let cli = Cli::try_parse_from(["recordings"].iter().chain(arguments)).unwrap();
+        on_archive(&cli.command, root, out)
+    }
+
+    #[test]
+    fn list_shows_the_newest_first_and_selects() {
+        let place = Place::new();
+        let (code, text) = place.run(&["list"]);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!((code, lines.len()), (0, 3));
+        assert_eq!(lines[0][..2], ["2023-11-14T22:16:20.500Z", "2023-11-14T22:16:22.500Z"]);
+        assert_eq!(lines[0][4..], ["motion", "yard", "yard/3.mp4"]);
+        let (_, json) = place.run(&["list", "--json", "--camera", "door"]);
+        let row: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((row["id"].as_i64(), row["start"].as_str()), (Some(2), Some("2023-11-14T22:15:20.500Z")));
+        let count = |arguments: &[&str]| place.run(arguments).1.lines().count();
+        assert_eq!(count(&["list", "--from", "2023-11-14T22:15:00Z"]), 2);
+        assert_eq!(count(&["list", "--to", "2023-11-15", "--from", "2023-11-14"]), 3);
+        assert_eq!(count(&["list", "--from", "2023-11-15"]), 0);
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_refused_by_name() {
+        let error = Cli::try_parse_from(["recordings", "list", "--from", "yesterday"]).err().unwrap().to_string();
+        assert!(error.contains("--from") && error.contains("2026-05-01"), "{error}");
+    }
+
+    #[test]
+    fn without_an_index_it_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        for command in ["list", "verify"] {
+            let error = run(folder.path(), &[command], &mut Vec::new()).unwrap_err();
+            assert!(is_their_input(&error) && error.to_string().contains("recordings repair"), "{error}");
+        }
+        let error = run(&folder.path().join("gone"), &["repair"], &mut Vec::new()).unwrap_err();
+        assert!(is_their_input(&error));
+    }
+
+    #[test]
+    fn whole_recordings_verify() {
+        let place = Place::new();
+        assert_eq!(place.run(&["verify"]), (0, "3 recordings verified, 0 with problems\n".to_owned()));
+        assert_eq!(place.run(&["verify", "--camera", "door", "--no-decode"]).0, 0);
+    }
+
+    #[test]
+    fn verify_finds_what_is_damaged() {
+        let place = Place::new();
+        // Pictures painted over: all boxes are in order, and only decoding shows it.
+        let painted = place.path("yard/1.mp4");
+        let mut bytes = fs::read(&painted).unwrap();
+        let middle = bytes.len() / 3;
+        for (n, byte) in bytes[middle..middle + 2000].iter_mut().enumerate() {
+            *byte = (n * n % 251) as u8;
+        }
+        fs::write(&painted, bytes).unwrap();
+        // One cut off, one gone.
+        let cut = place.path("door/2.mp4");
+        let length = fs::metadata(&cut).unwrap().len();
+        fs::OpenOptions::new().write(true).open(&cut).unwrap().set_len(length - 3000).unwrap();
+        fs::remove_file(place.path("yard/3.mp4")).unwrap();
+        let (code, text) = place.run(&["verify"]);
+        assert_eq!(code, 1);
+        for expected in
+            ["yard/1.mp4: ", "door/2.mp4: ", "yard/3.mp4: the file is gone", "3 recordings verified, 3 with"]
+        {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_written_is_not_looked_at() {
+        let place = Place::new();
+        let row = place.index.recording(1).unwrap().unwrap();
+        place.index.put(Recording { end: None, complete: false, path: "yard/none.mp4".into(), ..row });
+        assert!(place.index.flush());
+        let (code, text) = place.run(&["verify", "--camera", "yard"]);
+        assert_eq!(
+            (code, text.as_str()),
+            (0, "1 recordings verified, 0 with problems, 1 being written and not looked at\n")
+        );
+        let (_, list) = place.run(&["list"]);
+        assert!(list.contains("  open  "), "{list}");
+    }
+
+    #[test]
+    fn repair_rebuilds_a_lost_index_but_not_under_a_running_tarsier() {
+        let place = Place::new();
+        let error = run(place.folder.path(), &["repair"], &mut Vec::new()).unwrap_err();
+        assert!(is_their_input(&error) && error.to_string().contains("in use"), "{error}");
+        let Place { folder, index } = place;
+        drop(index);
+        let before = list_json(folder.path());
+        fs::write(folder.path().join("index.db"), b"no database at all, but long enough to be one").unwrap();
+        let mut out = Vec::new();
+        assert_eq!(run(folder.path(), &["repair"], &mut out).unwrap(), 0);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("3 new to the index") && text.contains("index.db.broken-"), "{text}");
+        assert_eq!(list_json(folder.path()), before);
+    }
+
+    /// Everything but what only the index knew.
+    fn list_json(root: &Path) -> Vec<serde_json::Value> {
+        let mut out = Vec::new();
+        run(root, &["list", "--json"], &mut out).unwrap();
+        let rows = String::from_utf8(out).unwrap();
+        let row = |line: &str| {
+            let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+            row.as_object_mut().unwrap().retain(|key, _| key != "id" && key != "motion_s");
+            row
+        };
+        rows.lines().map(row).collect()
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 999, 1000, 999_949, 999_950, 1_500_000, 3_200_000_000_000_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 MB", "3200.0 TB"]);
+    }
+}
