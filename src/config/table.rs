@@ -156,7 +156,7 @@ pub(super) const CAMERA: &[Key] = &[
     key("detect.blur", Kernel(99), Is("11"), "side in pixels of the Gaussian blur; 0 for none"),
     key("detect.normalize", Flag, Is("true"), "stretch each picture's grey values to the full range"),
     key("detect.frames", Whole(2, 3), Is("2"), "pictures that are compared: 2, or 3"),
-    key("detect.threshold", Whole(1, 255), Is("10"), "difference in grey from which a pixel has changed"),
+    key("detect.threshold", Whole(1, 255), Is("10"), "difference in grey above which a pixel has changed"),
     key("detect.dilate", Whole(0, 50), Is("8"), "rounds by which changed areas grow"),
     key("detect.erode", Whole(0, 50), Is("4"), "rounds by which changed areas shrink afterwards"),
     key(

@@ -58,7 +58,7 @@ pub struct DetectConfig {
     pub normalize: bool,
     /// Pictures compared: 2 (with the previous) or 3 (with the two before).
     pub frames: u32,
-    /// Grey difference from which a pixel counts as changed, 1..=255.
+    /// Grey difference above which a pixel counts as changed, 1..=255 (255: none ever does).
     pub threshold: u32,
     /// Rounds of 3x3 dilation after the threshold.
     pub dilate: u32,

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Raise it when the drawing changes, so that old clips are not taken for new ones.
-const DRAWING_VERSION: u32 = 1;
+const DRAWING_VERSION: u32 = 2;
 pub(super) const NUMBER_BITS: usize = 16;
 pub(super) const CHECK_BITS: usize = 8;
 /// Squares along the top: a dark and a light one to compare with, then number and check, high bit first.
 pub(super) const SQUARES: usize = 2 + NUMBER_BITS + CHECK_BITS;
 pub(super) const SQUARES_A_ROW: usize = SQUARES / 2;
 const DARK: u8 = 122;
-const LIGHT: u8 = 130;
+const LIGHT: u8 = 128;
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Codec {

@@ -1,0 +1,138 @@
+//! `tarsier detect` as people and scripts meet it.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::*;
+
+fn detect(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_tarsier"))
+        .arg("detect")
+        .args(arguments)
+        .current_dir(folder.path())
+        .output()
+        .expect("tarsier starts")
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    let text = std::str::from_utf8(&output.stdout).expect("the output is text");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
+}
+
+#[track_caller]
+fn assert_event(event: &Value, start: f64, end: f64, open: bool) {
+    let near = |key: &str, seconds: f64| (event[key].as_f64().expect("a number") - seconds).abs() < 0.3;
+    assert!(event["event"] == "motion" && near("start", start) && near("end", end), "{event}, not {start} to {end}");
+    assert_eq!(event.get("open"), open.then_some(&Value::Bool(true)), "{event}");
+}
+
+#[test]
+fn events_are_in_the_streams_own_time() {
+    // In the warm-up; two stretches that are one event; one alone; one that is open at the end.
+    let motion = [(1.0, 3.0), (8.0, 10.0), (16.0, 18.0), (32.0, 34.0), (48.0, 50.0)];
+    let spec = motion.iter().fold(Clip::spec().seconds(52.0), |spec, &(from, to)| spec.motion(from, to));
+    for clip in [spec.clone().make(), spec.bframes(2).codec(Codec::H265).make()] {
+        let path = clip.path.to_str().unwrap();
+        let output = detect(&["--json", path]);
+        let events = events(&output);
+        assert_eq!(events.len(), 3, "{events:?}");
+        assert_event(&events[0], 8.0, 18.0, false);
+        assert_event(&events[1], 32.0, 34.0, false);
+        assert_event(&events[2], 48.0, 50.0, true);
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_still_scene_is_no_motion_not_even_right_after_the_warm_up() {
+    let clip = Clip::spec().seconds(12.0).make();
+    let path = clip.path.to_str().unwrap();
+    assert_eq!(events(&detect(&["--json", path])), Vec::<Value>::new());
+    assert_eq!(events(&detect(&["--json", path, "--set", "detect.warm_up=0s"])), Vec::<Value>::new());
+}
+
+#[test]
+fn settings_of_the_command_line_hold() {
+    let clip = Clip::spec().seconds(12.0).motion(1.0, 2.0).motion(6.0, 8.0).make();
+    let path = clip.path.to_str().unwrap();
+    let output = detect(&["--json", path, "--set", "detect.warm_up=0s", "--set", "detect.minimal_duration=2s"]);
+    let events = events(&output);
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_event(&events[0], 1.0, 2.0, false);
+    assert_event(&events[1], 6.0, 8.0, false);
+    let output = detect(&["--json", path, "--set", "detect.min_area=100%"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+}
+
+#[test]
+fn people_get_lines_and_a_sum() {
+    let clip = Clip::spec().seconds(20.0).motion(6.0, 8.0).make();
+    let output = detect(&[clip.path.to_str().unwrap()]);
+    let lines: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    assert!(
+        matches!(lines[..], [start, end] if start.ends_with("s  motion") && end.contains("last motion")),
+        "{lines:?}"
+    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "1 events in 19.9 s (300 pictures)\n");
+}
+
+#[test]
+fn what_is_wrong_is_said_and_the_exit_code_is_1() {
+    let output = detect(&["no/such/clip.mp4"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no/such/clip.mp4"), "{stderr}");
+
+    let output = detect(&["clip.mp4", "--set", "detect.treshold=15"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("treshold") && stderr.contains("threshold"), "{stderr}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.mp4");
+    std::fs::write(&text, "no video").unwrap();
+    assert_eq!(detect(&[text.to_str().unwrap()]).status.code(), Some(1));
+
+    // Nobody listens there; the password stays with us.
+    let output = detect(&["rtsp://viewer:canary-7319@127.0.0.1:1/live"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("127.0.0.1:1") && !stderr.contains("canary-7319"), "{stderr}");
+}
+
+#[test]
+fn a_call_that_is_wrong_is_exit_code_2_and_help_shows_an_example() {
+    assert_eq!(detect(&[]).status.code(), Some(2));
+    assert_eq!(detect(&["--jsno", "clip.mp4"]).status.code(), Some(2));
+    let output = detect(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("tarsier detect --json clip.mp4"));
+}
+
+#[test]
+fn a_live_stream_is_watched_until_a_signal_comes() {
+    let clip = Clip::spec().seconds(20.0).motion(3.0, 4.0).make();
+    let server = RtspServer::start(&[Mount::new("yard", &clip)]);
+    let mut tarsier = Command::new(env!("CARGO_BIN_EXE_tarsier"))
+        .args(["detect", "--json", &server.url("yard"), "--set", "detect.warm_up=500ms"])
+        .args(["--set", "detect.minimal_duration=1s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tarsier starts");
+    let (lines, line) = std::sync::mpsc::channel();
+    let stdout = tarsier.stdout.take().expect("it is piped");
+    std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
+    let event = line.recv_timeout(secs(40)).expect("an event is told as soon as it is over");
+    assert!(event.starts_with("{\"event\":\"motion\","), "{event}");
+    // SAFETY: a signal to a child of ours that has not been waited for.
+    assert_eq!(unsafe { libc::kill(tarsier.id() as libc::pid_t, libc::SIGTERM) }, 0);
+    let status = wait_for("tarsier to end", secs(5), || tarsier.try_wait().expect("it can be waited for"));
+    assert_eq!(status.code(), Some(0));
+}
