@@ -24,6 +24,8 @@ use crate::media::packet::{Packet, Session};
 
 /// With `transport: auto`, UDP has this long to bring packets before TCP is tried.
 const UDP_TRIAL: Duration = Duration::from_secs(3);
+/// A camera that was late with its stream is told that nobody waits any more, within this time.
+const HANG_UP_TIMEOUT: Duration = Duration::from_millis(200);
 /// Receive buffer asked for each UDP socket.
 const UDP_BUFFER_BYTES: u32 = 4 << 20;
 /// A live stream is looked at for so much of its own time, if it does not describe itself sooner.
@@ -57,7 +59,6 @@ pub(super) fn open(
         session,
         opened: clock::monotonic(),
         without_video: Duration::ZERO,
-        began: clock::monotonic(),
         bad_reads: 0,
         pace: None,
         repetition: Repetition::default(),
@@ -87,8 +88,6 @@ struct LibavSource {
     opened: Instant,
     /// Time spent in reading since the last picture.
     without_video: Duration,
-    /// When the wait for the first keyframe began.
-    began: Instant,
     bad_reads: u32,
     pace: Option<Pace>,
     repetition: Repetition,
@@ -235,7 +234,7 @@ impl LibavSource {
     }
 
     fn look_for_keyframe(&mut self) -> Result<(), SourceError> {
-        if self.intake.has_started() || !self.live || self.began.elapsed_now() < self.options.keyframe_timeout {
+        if self.intake.has_started() || !self.live || self.opened.elapsed_now() < self.options.keyframe_timeout {
             return Ok(());
         }
         let what = format!(
@@ -247,6 +246,7 @@ impl LibavSource {
     }
 
     fn at_end(&mut self) -> Result<(), SourceError> {
+        self.intake.release();
         if self.watch.ended_early() {
             let what = "the file ends in the middle: it was cut off or is still being written";
             return Err(self.error(SourceErrorKind::Broken, what));
@@ -377,8 +377,13 @@ fn open_input(options: &OpenOptions, cancel: &Cancel, watch: &Watch) -> Result<O
         let deadline = Deadline::new(cancel, limit);
         let asked = Arc::clone(&deadline);
         let options = dictionary(options, transport);
-        format::input_with_interrupt_and_dictionary(&address, move || asked.interrupts(), options)
-            .map(|context| Opened { context, deadline })
+        let context = format::input_with_interrupt_and_dictionary(&address, move || asked.interrupts(), options)?;
+        if deadline.interrupts() {
+            // libav takes an interrupted look at the streams for a short one.
+            deadline.close_within(HANG_UP_TIMEOUT);
+            return Err(Error::Exit);
+        }
+        Ok(Opened { context, deadline })
     };
     let result = match (options.url.kind(), options.transport) {
         (SourceKind::Rtsp, Transport::Tcp) => attempt(Some("tcp"), overall.left()),
@@ -588,11 +593,20 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
             (Broken, format!("the camera refused: {error}"))
         }
         Error::Eof => (Broken, if file { "the file is empty".to_owned() } else { "the camera hung up".to_owned() }),
+        Error::Other { .. } if said.as_deref().is_some_and(|said| said.contains("Failed to resolve hostname")) => {
+            return SourceError::new(
+                Unreachable,
+                &options.url,
+                "this name is not known; is it right, and does DNS work?",
+            );
+        }
         Error::Other { .. } => (Unreachable, error.to_string()),
         _ => (Broken, error.to_string()),
     };
     let what = match said {
-        Some(said) if !matches!(kind, Unauthorized | NotFound) => format!("{what} (libav: {said})"),
+        Some(said) if !matches!(kind, Unauthorized | NotFound) && !what.contains("refused;") => {
+            format!("{what} (libav: {said})")
+        }
         _ => what,
     };
     SourceError::new(kind, &options.url, what)
