@@ -433,7 +433,7 @@ fn a_bad_cable_brings_no_panic_and_no_disorder() {
             _ => relay.cut_after(5000 + round),
         }
         let mut packets = Vec::new();
-        while packets.len() < 60 {
+        while packets.len() < 250 {
             match source.next() {
                 Ok(packet) => packets.push(packet.expect("a camera has no end")),
                 Err(error) => {

@@ -4,12 +4,13 @@
 //! belong here: what packets mean (see `intake`).
 
 use std::collections::BTreeSet;
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ffmpeg_next::codec::Id;
-use ffmpeg_next::{Dictionary, Error, format, media, packet};
+use ffmpeg_next::util::interrupt;
+use ffmpeg_next::{Dictionary, Error, ffi, format, media, packet};
 
 use super::audio::{AudioIntake, AudioSetup};
 use super::deadline::Deadline;
@@ -71,6 +72,8 @@ pub(super) fn open(
 struct Opened {
     context: format::context::Input,
     deadline: Arc<Deadline>,
+    /// Read already, to see whether anything comes.
+    first: Option<packet::Packet>,
 }
 
 struct LibavSource {
@@ -190,7 +193,13 @@ impl LibavSource {
         let began = clock::monotonic();
         opened.deadline.set(limit.saturating_sub(self.without_video));
         let mut payload = packet::Packet::empty();
-        let result = payload.read(&mut opened.context);
+        let result = match opened.first.take() {
+            Some(first) => {
+                payload = first;
+                Ok(())
+            }
+            None => payload.read(&mut opened.context),
+        };
         if self.live {
             self.without_video += began.elapsed_now();
         }
@@ -373,17 +382,23 @@ fn open_input(options: &OpenOptions, cancel: &Cancel, watch: &Watch) -> Result<O
     if address.contains('\0') {
         return Err(SourceError::new(SourceErrorKind::NotFound, &options.url, "there is a NUL in the name"));
     }
+    let is_rtsp = options.url.kind() == SourceKind::Rtsp;
     let attempt = |transport: Option<&str>, limit: Duration| {
         let deadline = Deadline::new(cancel, limit);
-        let asked = Arc::clone(&deadline);
-        let options = dictionary(options, transport);
-        let context = format::input_with_interrupt_and_dictionary(&address, move || asked.interrupts(), options)?;
-        if deadline.interrupts() {
-            // libav takes an interrupted look at the streams for a short one.
-            deadline.close_within(HANG_UP_TIMEOUT);
-            return Err(Error::Exit);
+        let context = open_context(&address, &deadline, dictionary(options, transport), is_rtsp)?;
+        let mut opened = Opened { context, deadline, first: None };
+        if is_rtsp {
+            // A connection is worth something when packets come by it.
+            let mut first = packet::Packet::empty();
+            match first.read(&mut opened.context) {
+                Ok(()) => opened.first = Some(first),
+                Err(error) => {
+                    opened.deadline.close_within(HANG_UP_TIMEOUT);
+                    return Err(error);
+                }
+            }
         }
-        Ok(Opened { context, deadline })
+        Ok(opened)
     };
     let result = match (options.url.kind(), options.transport) {
         (SourceKind::Rtsp, Transport::Tcp) => attempt(Some("tcp"), overall.left()),
@@ -411,6 +426,51 @@ fn open_input(options: &OpenOptions, cancel: &Cancel, watch: &Watch) -> Result<O
             explain(error, options, watch)
         }
     })
+}
+
+/// Opens an input whose blocking calls ask `deadline`. A stream that describes itself (`may_skip_look`: RTSP) is
+/// not looked into: that would cost seconds, and what is missing comes with the keyframes.
+fn open_context(
+    address: &str,
+    deadline: &Arc<Deadline>,
+    options: Dictionary,
+    may_skip_look: bool,
+) -> Result<format::context::Input, Error> {
+    let address = CString::new(address).map_err(|_| Error::Other { errno: libc::EINVAL })?;
+    let asked = Arc::clone(deadline);
+    let interrupt = interrupt::new(Box::new(move || asked.interrupts()));
+    // SAFETY: the context is ours until it is wrapped; a failed open frees it. The options are handed over and
+    // taken back, used up or not. The interrupt's guard lives as long as the context, which asks it to the end.
+    unsafe {
+        let mut context = ffi::avformat_alloc_context();
+        if context.is_null() {
+            return Err(Error::Other { errno: libc::ENOMEM });
+        }
+        (*context).interrupt_callback = interrupt.interrupt;
+        let mut options = options.disown();
+        let result =
+            ffi::avformat_open_input(&raw mut context, address.as_ptr(), std::ptr::null_mut(), &raw mut options);
+        drop(Dictionary::own(options));
+        if result < 0 {
+            return Err(Error::from(result));
+        }
+        let mut input = format::context::Input::wrap_with_interrupt(context, interrupt.guard);
+        if may_skip_look && describes_itself(&input) {
+            return Ok(input);
+        }
+        let result = ffi::avformat_find_stream_info(input.as_mut_ptr(), std::ptr::null_mut());
+        if result < 0 || deadline.interrupts() {
+            // An interrupted look may pass for a short one.
+            deadline.close_within(HANG_UP_TIMEOUT);
+            return Err(if result < 0 { Error::from(result) } else { Error::Exit });
+        }
+        Ok(input)
+    }
+}
+
+/// Is it known of each stream what it is, before any packet has come?
+fn describes_itself(input: &format::context::Input) -> bool {
+    input.streams().len() > 0 && input.streams().all(|stream| stream.parameters().id() != Id::None)
 }
 
 /// Would another transport meet the same answer?
