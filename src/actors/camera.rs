@@ -443,6 +443,7 @@ impl CameraActor {
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
+        let keyframe_trouble = self.main.keyframe_trouble();
         let (state, trouble) = match &self.main.phase {
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
@@ -458,8 +459,11 @@ impl CameraActor {
                 });
                 (CameraState::Degraded, Some(text))
             }
-            Phase::Live { .. } => (CameraState::Running, None),
+            Phase::Live { .. } => (CameraState::Running, keyframe_trouble),
         };
+        if let (CameraState::Running, Some(cause)) = (state, &trouble) {
+            tracing::warn!(cause, "trouble with the stream");
+        }
         let crash = self.crash.as_ref().map(|(_, text)| text.clone());
         let error = match (trouble, crash) {
             (Some(trouble), Some(crash)) if state == CameraState::Degraded => Some(format!("{crash}; {trouble}")),
