@@ -474,7 +474,8 @@ impl CameraActor {
             }
             Phase::Live { .. } => (CameraState::Running, keyframe_trouble),
         };
-        if let (CameraState::Running, Some(cause)) = (state, &trouble) {
+        let is_new = trouble.is_some() && self.entry.status().error != trouble;
+        if let (CameraState::Running, true, Some(cause)) = (state, is_new, &trouble) {
             tracing::warn!(cause, "trouble with the stream");
         }
         let crash = self.crash.as_ref().map(|(_, text)| text.clone());
