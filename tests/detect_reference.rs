@@ -98,6 +98,7 @@ fn planes(clip: &Path) -> Planes {
         transport: Transport::Tcp,
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(10),
+        keyframe_timeout: tarsier::media::source::KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
         audio: AudioMode::Off,

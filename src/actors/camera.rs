@@ -2,7 +2,7 @@
 //! with backoff, and publishes the camera's state. No packet passes through it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
@@ -16,10 +16,9 @@ use super::messages::{
     CameraStopped, Feed, FeedNews, FeedReport, OpenGap, Part, PartFailed, RetryNow, SessionEnded, SetDetector,
     SetWriter, StopCamera, TriggerByHand,
 };
-use super::pool::Pool;
-use super::registry::{CameraEntry, Registry};
+use super::registry::CameraEntry;
+use super::shared::Shared;
 use super::writer::{DISK_ALARM, WriterActor};
-use crate::archive::Archive;
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
@@ -44,15 +43,6 @@ const CLOSE_CONNECTION: Duration = Duration::from_millis(700);
 const STOP_DEADLINE: Duration = Duration::from_secs(4);
 /// A detector that has not drained its session by then is not waited for.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
-
-/// What all cameras of a process share.
-pub struct Shared {
-    pub registry: Arc<Registry>,
-    pub archive: Arc<Archive>,
-    pub pool: Pool,
-    pub next_session: AtomicU64,
-    pub next_life: AtomicU64,
-}
 
 /// Who hears of a camera's ends.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::camera::Shared;
 use super::messages::{Feed, FeedReport};
 use super::reader::{FeedStats, Listeners, Reader};
+use super::shared::Shared;
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::Counters;
@@ -104,11 +104,11 @@ impl FeedLine {
         if self.abandoned.len() >= MOST_ABANDONED {
             return Err(io::Error::other(format!("{MOST_ABANDONED} connections hang and can't be interrupted")));
         }
-        self.life = shared.next_life.fetch_add(1, Ordering::Relaxed) + 1;
+        self.life = shared.next_life();
         self.cancel = Cancel::default();
         let now = clock::monotonic();
         self.phase = Phase::Connecting { since: now };
-        let session = shared.next_session.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = shared.next_session();
         let reader = Reader {
             camera: config.name.clone(),
             feed: self.feed,

@@ -12,6 +12,7 @@ pub mod messages;
 pub mod pool;
 mod reader;
 pub mod registry;
+pub mod shared;
 pub mod supervisor;
 mod watch;
 pub mod writer;

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, Message};
 
-use super::camera::{CameraActor, Parent, Shared};
+use super::camera::{CameraActor, Parent};
 use super::guard::caught;
 use super::janitor::Retention;
 use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
+use super::shared::Shared;
 use super::watch;
 use crate::clock;
 use crate::config::{self, Loaded, Problem, Scan};

@@ -31,8 +31,10 @@ pub const FILE_NAME: &str = "index.db";
 /// Held while a process records into the archive.
 pub const LOCK_NAME: &str = "index.lock";
 
-/// How long [`Index::flush`] and the end of the process wait for the disk.
-const FLUSH_WITHIN: Duration = Duration::from_secs(3);
+/// How long [`Index::flush`] and [`Index::close`] wait for the disk.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+/// How long the last handle does.
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the index could not be opened or asked.
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +84,19 @@ struct State {
     live: BTreeMap<i64, Recording>,
     failing: Option<String>,
     rebuilding: Option<String>,
-    closing: bool,
+    ask: Ask,
     ended: bool,
+}
+
+/// What the writer is asked for beside the changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ask {
+    #[default]
+    Nothing,
+    /// Mark an end in order.
+    Mark,
+    /// And end.
+    End,
 }
 
 impl Index {
@@ -185,18 +198,28 @@ impl Index {
         self.shared().changed.notify_all();
     }
 
-    /// Waits until all that was queued before is written. False where the disk did not take it in a few seconds.
+    /// Waits until all that was queued before is written. False where the disk did not take it in two seconds.
     pub fn flush(&self) -> bool {
         let state = self.shared().lock();
         let up_to = state.queued;
+        self.wait_for(state, up_to)
+    }
+
+    /// Like [`Index::flush`], and marks an end in order: for the end of the process. A change after it takes the
+    /// mark off again.
+    pub fn close(&self) -> bool {
+        let mut state = self.shared().lock();
+        state.ask = Ask::Mark;
+        state.queued += 1;
+        let up_to = state.queued;
+        self.shared().changed.notify_all();
+        self.wait_for(state, up_to)
+    }
+
+    fn wait_for(&self, state: MutexGuard<'_, State>, up_to: u64) -> bool {
         let pending = |state: &mut State| state.written < up_to && !state.ended;
         let waited = self.shared().changed.wait_timeout_while(state, FLUSH_WITHIN, pending);
         waited.unwrap_or_else(PoisonError::into_inner).0.written >= up_to
-    }
-
-    /// Writes what is queued and closes the index in order, as the process ends. What is queued later is lost.
-    pub fn close(&self) {
-        self.handle.shared.close();
     }
 
     /// What is wrong with the index now, for the log, the API and an alarm.
@@ -260,14 +283,6 @@ impl std::ops::Deref for Index {
 }
 
 impl Shared {
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closing = true;
-        self.changed.notify_all();
-        let waited = self.changed.wait_timeout_while(state, FLUSH_WITHIN, |state| !state.ended);
-        drop(waited);
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -302,7 +317,11 @@ impl Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.close();
+        let mut state = self.shared.lock();
+        state.ask = Ask::End;
+        self.shared.changed.notify_all();
+        let waited = self.shared.changed.wait_timeout_while(state, END_WITHIN, |state| !state.ended);
+        drop(waited);
     }
 }
 

@@ -105,7 +105,9 @@ pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     if let Err(error) = try_repair_open(archive_root, index, clock::utc_now(), &mut report) {
         report.failed(format!("recordings that were open at the last end wait for the scan: {error}"));
     }
-    index.flush();
+    if index.trouble().is_none() {
+        index.flush();
+    }
     report
 }
 

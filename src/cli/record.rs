@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
@@ -13,10 +12,11 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{DONE, INPUT_WRONG};
-use crate::actors::camera::{CameraActor, Parent, Shared};
+use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
 use crate::actors::pool::Pool;
 use crate::actors::registry::Registry;
+use crate::actors::shared::Shared;
 use crate::archive::Archive;
 use crate::archive::index::Index;
 use crate::config;
@@ -58,15 +58,8 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let index = Index::open(&arguments.out)?;
     let layout = loaded.global.archive.layout.clone();
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;
-    let shared = Arc::new(Shared {
-        registry: Arc::new(Registry::default()),
-        archive: Arc::clone(&archive),
-        pool: Pool::start(1)?,
-        next_session: AtomicU64::new(0),
-        next_life: AtomicU64::new(0),
-    });
+    let shared = Arc::new(Shared::new(Arc::new(Registry::default()), Arc::clone(&archive), Pool::start(1)?));
     let system = System::new();
-    let registry = Arc::clone(&shared.registry);
     system.block_on(async {
         let solo = Solo { config: Arc::new(camera), shared, camera: None, failed: None }.start();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -81,7 +74,6 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
         anyhow::Ok(())
     })?;
     let code = system.run_with_code().context("the actor system ended badly")?;
-    drop(registry);
     archive.stop();
     Ok(if code == 0 { DONE } else { INPUT_WRONG })
 }

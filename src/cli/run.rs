@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use actix::{Addr, Arbiter, System};
@@ -12,10 +12,10 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 use super::{DONE, INPUT_WRONG};
-use crate::actors::camera::Shared;
 use crate::actors::janitor::{self, Retention};
 use crate::actors::pool::Pool;
 use crate::actors::registry::Registry;
+use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
 use crate::archive::index::Index;
 use crate::archive::{Archive, recovery};
@@ -40,19 +40,26 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         }
     };
     let global = loaded.global.clone();
-    let log = Arc::new(logging::init(&global.log)?);
+    let log = match logging::init(&global.log) {
+        Ok(log) => Arc::new(log),
+        Err(error) => {
+            eprintln!("tarsier: {error}");
+            return Ok(INPUT_WRONG);
+        }
+    };
     crate::media::av::init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %config_path.display(), "tarsier starts");
-    let archive = open_archive(&global)?;
+    let archive = match open_archive(&global) {
+        Ok(archive) => archive,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return Ok(INPUT_WRONG);
+        }
+    };
     let registry = Arc::new(Registry::default());
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let shared = Arc::new(Shared {
-        registry: Arc::clone(&registry),
-        archive: Arc::clone(&archive),
-        pool: Pool::start(cores).context("cannot start the detection threads")?,
-        next_session: AtomicU64::new(0),
-        next_life: AtomicU64::new(0),
-    });
+    let pool = Pool::start(cores).context("cannot start the detection threads")?;
+    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool));
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
         .context("cannot start the retention thread")?;
@@ -90,9 +97,6 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
 /// Opens the archive and its index, and finishes what the last run left open, before any camera records.
 fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
     let root = &global.archive.path;
-    if let Err(error) = std::fs::create_dir_all(root) {
-        tracing::error!(archive = %root.display(), %error, "cannot make the archive's folder; cameras run and record as soon as it can be made");
-    }
     let index = Index::open(root)?;
     let report = recovery::repair_open(root, &index);
     tracing::info!(%report, "recordings that were open at the last end");

@@ -80,8 +80,17 @@ pub(super) struct Db {
     /// Device and inode, to notice that the file was taken away.
     file: Option<(u64, u64)>,
     reserved_id: i64,
-    /// The mark of a clean end has been taken off.
-    marked_open: bool,
+    mark: Mark,
+}
+
+/// What the file says of its last end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Whatever it said when it was opened.
+    Old,
+    /// None: an end now would be a crash.
+    Open,
+    Closed,
 }
 
 /// What the index knew when it was opened.
@@ -114,7 +123,7 @@ impl Db {
         let next_id = reserved_id.max(largest.unwrap_or(0) + 1);
         let closed = meta("closed_us")?.and_then(DateTime::from_timestamp_micros);
         let file = std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        let db = Db { connection, path: path.to_owned(), file, reserved_id: 0, marked_open: false };
+        let db = Db { connection, path: path.to_owned(), file, reserved_id: 0, mark: Mark::Old };
         Ok((db, Found { next_id, closed, new }))
     }
 
@@ -125,7 +134,11 @@ impl Db {
 
     /// Is there something to write even though no change waits?
     pub fn wants_write(&self, next_id: i64) -> bool {
-        !self.marked_open || next_id + ID_RESERVE / 2 > self.reserved_id
+        match self.mark {
+            Mark::Old => true,
+            Mark::Open => next_id + ID_RESERVE / 2 > self.reserved_id,
+            Mark::Closed => false,
+        }
     }
 
     /// Looks for damage in the whole file.
@@ -160,17 +173,21 @@ impl Db {
         transaction.execute("DELETE FROM meta WHERE name = 'closed_us'", [])?;
         transaction.commit()?;
         self.reserved_id = reserved_id;
-        self.marked_open = true;
+        self.mark = Mark::Open;
         Ok(())
     }
 
-    /// Marks an end in order.
-    pub fn close(mut self, next_id: i64, now: DateTime<Utc>) -> rusqlite::Result<()> {
+    /// Marks an end in order. The next write takes the mark off.
+    pub fn mark_closed(&mut self, next_id: i64, now: DateTime<Utc>) -> Result<(), DbError> {
+        if self.mark == Mark::Closed {
+            return Ok(());
+        }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         set_meta(&transaction, "next_id", next_id)?;
         set_meta(&transaction, "closed_us", now.timestamp_micros())?;
         transaction.commit()?;
-        self.connection.close().map_err(|(_, error)| error)
+        self.mark = Mark::Closed;
+        Ok(())
     }
 }
 

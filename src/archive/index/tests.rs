@@ -73,6 +73,29 @@ fn what_is_put_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_change_after_the_end_takes_its_mark_off_and_is_kept() {
+    let closed_in = |changed: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::open(folder.path()).unwrap();
+        index.put(recording(1, "yard", 0));
+        assert!(index.close());
+        if changed {
+            index.put(recording(2, "yard", 0));
+            assert!(index.flush());
+        }
+        // As a process that exits with handles left behind.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["index.db", "index.db-wal"] {
+            fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let index = Index::open(copy.path()).unwrap();
+        (index.closed_before().is_some(), all(&index).len())
+    };
+    assert_eq!(closed_in(false), (true, 1));
+    assert_eq!(closed_in(true), (false, 2));
+}
+
+#[test]
 fn no_id_is_given_twice_not_even_after_a_crash_or_the_removal_of_the_last_row() {
     let folder = tempfile::tempdir().unwrap();
     let mut seen = BTreeSet::new();

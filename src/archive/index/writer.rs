@@ -4,11 +4,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::db::{Db, DbError, Found, move_aside, salvage_gaps};
 use super::queue::Queue;
-use super::{Shared, State};
+use super::{Ask, Shared, State};
 use crate::clock;
 
 /// Between two tries while the disk fails.
@@ -25,74 +26,73 @@ pub(super) struct Writer {
 impl Writer {
     pub fn run(mut self, shared: &Shared) {
         loop {
-            let (queue, closing, up_to) = self.wait(shared);
+            let (queue, ask, up_to) = self.wait(shared);
             // A panic here must not end the only thread that writes: it counts as a failed try.
-            let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &queue))).unwrap_or_else(|_| {
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &queue, ask))).unwrap_or_else(|_| {
                 self.db = None;
                 Err("a fault of tarsier's own, see the log".to_owned())
             });
+            if ask == Ask::End {
+                // Before anybody is told: the last connection tidies its journal up.
+                self.db = None;
+            }
+            let mut state = shared.lock();
             match written {
                 Ok(()) => {
-                    let mut state = shared.lock();
                     state.written = up_to;
                     state.failing = None;
                 }
                 Err(what) => {
-                    let mut state = shared.lock();
                     state.queue.give_back(queue);
                     let waiting = state.queue.len();
                     let trouble = format!(
                         "the index {} cannot be written: {what} ({waiting} changes wait in memory)",
                         shared.path.display()
                     );
-                    if state.failing.is_none() {
+                    if state.failing.is_none() || ask == Ask::End {
                         tracing::error!("{trouble}");
                     }
                     state.failing = Some(trouble);
                 }
             }
+            state.ended = ask == Ask::End;
+            drop(state);
             shared.changed.notify_all();
-            if closing {
-                break;
+            if ask == Ask::End {
+                return;
             }
         }
-        if let Some(db) = self.db.take()
-            && let Err(error) = db.close(shared.next_id.load(std::sync::atomic::Ordering::SeqCst), clock::utc_now())
-        {
-            tracing::warn!("the index {} was not closed in order: {error}", shared.path.display());
-        }
-        shared.lock().ended = true;
-        shared.changed.notify_all();
     }
 
     /// Waits for something to do: what is queued, whether this is the end, and how far it goes.
-    fn wait(&self, shared: &Shared) -> (Queue, bool, u64) {
+    fn wait(&self, shared: &Shared) -> (Queue, Ask, u64) {
         let mut state = shared.lock();
         if state.failing.is_some() {
             // Changes that come meanwhile are no reason to hurry.
-            let waited = shared.changed.wait_timeout_while(state, RETRY, |state| !state.closing);
+            let waited = shared.changed.wait_timeout_while(state, RETRY, |state| state.ask == Ask::Nothing);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         } else if !self.has_own_work(shared) {
-            let idle = |state: &mut State| state.queue.is_empty() && !state.closing;
+            let idle = |state: &mut State| state.queue.is_empty() && state.ask == Ask::Nothing;
             let waited = shared.changed.wait_timeout_while(state, LOOK, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        (std::mem::take(&mut state.queue), state.closing, state.queued)
+        let ask = std::mem::take(&mut state.ask);
+        (std::mem::take(&mut state.queue), ask, state.queued)
     }
 
     fn has_own_work(&self, shared: &Shared) -> bool {
-        let next_id = shared.next_id.load(std::sync::atomic::Ordering::SeqCst);
+        let next_id = shared.next_id.load(Ordering::SeqCst);
         self.unchecked || self.db.as_ref().is_none_or(|db| db.wants_write(next_id))
     }
 
-    fn write(&mut self, shared: &Shared, queue: &Queue) -> Result<(), String> {
-        if shared.reader.suspect.swap(false, std::sync::atomic::Ordering::SeqCst) {
+    fn write(&mut self, shared: &Shared, queue: &Queue, ask: Ask) -> Result<(), String> {
+        if shared.reader.suspect.swap(false, Ordering::SeqCst) {
             self.unchecked = true;
         }
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_write(shared, queue) {
+            match self.try_write(shared, queue, ask) {
                 Ok(()) => return Ok(()),
                 Err(DbError::Broken(what)) if tries == 1 => self.replace(shared, &what)?,
                 Err(DbError::Broken(what) | DbError::Failing(what)) => {
@@ -104,7 +104,7 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, shared: &Shared, queue: &Queue) -> Result<(), DbError> {
+    fn try_write(&mut self, shared: &Shared, queue: &Queue, ask: Ask) -> Result<(), DbError> {
         if self.db.as_ref().is_some_and(|db| !db.in_place()) {
             self.db = None;
             let what = format!("the index {} was taken away", shared.path.display());
@@ -127,11 +127,14 @@ impl Writer {
             db.check()?;
             self.unchecked = false;
         }
-        let next_id = shared.next_id.load(std::sync::atomic::Ordering::SeqCst);
-        if queue.is_empty() && !db.wants_write(next_id) {
-            return Ok(());
+        let next_id = shared.next_id.load(Ordering::SeqCst);
+        if !queue.is_empty() || db.wants_write(next_id) {
+            db.write(queue, next_id)?;
         }
-        db.write(queue, next_id)
+        match ask {
+            Ask::Nothing => Ok(()),
+            Ask::Mark | Ask::End => db.mark_closed(next_id, clock::utc_now()),
+        }
     }
 
     /// Puts a new database in the place of a broken one.

@@ -3,6 +3,7 @@
 //! Belongs here: the stages from a grey plane to a number of changed pixels, and the decision on it. Does not belong
 //! here: decoding ([`super::decode`]), when an event starts and ends ([`crate::domain::motion`]).
 
+mod area;
 mod stages;
 
 use std::sync::Once;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use area_scale::AreaScaler;
+use super::area::AreaScaler;
 use opencv::boxed_ref::BoxedRef;
 use opencv::core::{
     BORDER_CONSTANT, BORDER_DEFAULT, CV_8UC1, Mat, NORM_MINMAX, Point, Scalar, Size, absdiff, bitwise_and,

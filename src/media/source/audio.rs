@@ -72,7 +72,7 @@ impl AudioIntake {
             false => setup.extradata,
         };
         let AudioSetup { ticks, sample_rate, channels, .. } = setup;
-        let nominal = ticks.from_us(1024 * 1_000_000 / i64::from(sample_rate));
+        let nominal = ticks.ticks_of(1024 * 1_000_000 / i64::from(sample_rate));
         let track =
             AudioTrack { codec: AudioCodec::Aac, sample_rate, channels, timescale: ticks.timescale, config_record };
         let timeline = Timeline::new(ticks.timescale, nominal);

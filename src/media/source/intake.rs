@@ -46,7 +46,7 @@ impl Ticks {
         raw?.checked_mul(self.num).filter(|ticks| (-MAX_TICKS..=MAX_TICKS).contains(ticks))
     }
 
-    pub fn from_us(self, us: i64) -> i64 {
+    pub fn ticks_of(self, us: i64) -> i64 {
         let ticks = i128::from(us) * i128::from(self.timescale) / 1_000_000;
         ticks.clamp(i128::from(-MAX_TICKS), i128::from(MAX_TICKS)) as i64
     }
@@ -136,7 +136,7 @@ impl Intake {
     pub fn video(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
         let (dts, pts) = match arrival_us {
             Some(arrival_us) if self.setup.stamp_by_arrival => {
-                let ticks = self.setup.ticks.from_us(arrival_us);
+                let ticks = self.setup.ticks.ticks_of(arrival_us);
                 (Some(ticks), Some(ticks))
             }
             _ => (dts, pts),

@@ -3,9 +3,6 @@
 //! OpenCV has vector code for factors that are whole numbers only; for all others (1920 to 500 pixels) its scaling alone
 //! costs more than all other stages together. Here rows are summed first, which every processor does many pixels at a
 //! time. The sums are taken in another order than OpenCV's, so a value may round the other way: at most one level.
-//!
-//! A package of its own, outside the workspace, because this is the one hot loop of ours: so it is optimised in
-//! development builds too, like every dependency.
 
 /// Larger factors would overflow the sums, and are left to OpenCV.
 const MAX_FACTOR: usize = 128;

@@ -1,7 +1,6 @@
-//! What detection costs a picture, stage by stage: `cargo run --example detect_cost`.
+//! What detection costs a picture, stage by stage: `cargo bench --bench stages`.
 //!
-//! Stages are told apart by switching them off one after the other. Only the C++ side is worth measuring here, so the
-//! profile of this example makes no difference.
+//! Stages are told apart by switching them off one after the other.
 
 use std::process::Command;
 use std::time::Duration;
