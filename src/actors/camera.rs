@@ -167,12 +167,9 @@ impl Actor for CameraActor {
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "camera.stopped", |actor, _| {
-            actor.entry.set_ring(None);
-            actor.entry.update(|status| {
-                status.motion = false;
-                status.recording = false;
-                (status.fps, status.bitrate) = (0.0, 0);
-            });
+            if actor.stopping.is_none() {
+                actor.withdraw();
+            }
             tracing::info!("stopped");
         });
     }
@@ -239,6 +236,17 @@ impl CameraActor {
             draining: None,
             stopping: None,
         }
+    }
+
+    /// Takes back what is published of a running camera. Once [`CameraStopped`] is said, the entry may be that of
+    /// the camera's next life.
+    fn withdraw(&self) {
+        self.entry.set_ring(None);
+        self.entry.update(|status| {
+            status.motion = false;
+            status.recording = false;
+            (status.fps, status.bitrate) = (0.0, 0);
+        });
     }
 
     fn start_writer(&mut self, context: &mut Context<Self>) {
@@ -429,11 +437,16 @@ impl CameraActor {
         if !self.main.is_finished() {
             self.shared.registry.thread_abandoned();
         }
-        let covered_to = self.open_gap.map(|gap| gap.since).or_else(|| self.covered_to());
+        let covered_to = match self.main.phase {
+            // Nothing was missing up to now.
+            Phase::Ended => None,
+            _ => self.open_gap.map(|gap| gap.since).or_else(|| self.covered_to()),
+        };
         let (camera, generation) = (self.config.name.clone(), self.generation);
         if let Some(writer) = &self.writer.address {
             writer.do_send(super::messages::TurnTaken);
         }
+        self.withdraw();
         self.parent.stopped.do_send(CameraStopped { camera, generation, covered_to });
         context.stop();
     }
@@ -443,6 +456,7 @@ impl CameraActor {
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
+        let keyframe_trouble = self.main.keyframe_trouble();
         let (state, trouble) = match &self.main.phase {
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
@@ -458,8 +472,12 @@ impl CameraActor {
                 });
                 (CameraState::Degraded, Some(text))
             }
-            Phase::Live { .. } => (CameraState::Running, None),
+            Phase::Live { .. } => (CameraState::Running, keyframe_trouble),
         };
+        let is_new = trouble.is_some() && self.entry.status().error != trouble;
+        if let (CameraState::Running, true, Some(cause)) = (state, is_new, &trouble) {
+            tracing::warn!(cause, "trouble with the stream");
+        }
         let crash = self.crash.as_ref().map(|(_, text)| text.clone());
         let error = match (trouble, crash) {
             (Some(trouble), Some(crash)) if state == CameraState::Degraded => Some(format!("{crash}; {trouble}")),

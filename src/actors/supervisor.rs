@@ -1,7 +1,7 @@
 //! The Supervisor: compares what `config.d/` says with what runs, and starts, stops and restarts CameraActors.
 //!
 //! Good news (a new or changed configuration) is acted on at once. Bad news (a file that is gone or broken) is
-//! believed when a second look agrees, because an editor's save may show either for a moment.
+//! believed when a second look agrees a moment later, because an editor's save may show either for that long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::janitor::Retention;
 use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
 use super::shared::Shared;
-use super::watch;
+use super::watch::Watch;
 use crate::clock;
 use crate::config::{self, Loaded, Problem, Scan};
 use crate::domain::backoff::Backoff;
@@ -84,6 +84,9 @@ pub trait Host: Send {
 pub struct Supervisor {
     config_path: PathBuf,
     loaded: Arc<Loaded>,
+    /// What holds for what can't be changed while the process runs.
+    started_with: GlobalConfig,
+    watch: Watch,
     shared: Arc<Shared>,
     retention: Arc<Retention>,
     host: Box<dyn Host>,
@@ -114,8 +117,8 @@ struct Camera {
     config: Option<Arc<CameraConfig>>,
     run: Run,
     backoff: Backoff,
-    /// The bad news of the last scan: believed at the next.
-    doubt: Option<Doubt>,
+    /// The bad news of the last scan, and since when it has been the same.
+    doubt: Option<(Doubt, Instant)>,
     open_gap: Option<OpenGap>,
 }
 
@@ -155,6 +158,8 @@ impl Supervisor {
     ) -> Addr<Self> {
         Supervisor {
             config_path,
+            started_with: loaded.global.clone(),
+            watch: Watch::default(),
             loaded: Arc::new(loaded),
             shared,
             retention,
@@ -208,7 +213,11 @@ impl Supervisor {
                     doubts |= self.doubted(&name, Doubt::Broken(text), context);
                 }
                 // A folder that can't be read says nothing about its files.
-                None if !scan.listed => {}
+                None if !scan.listed => {
+                    if let Some(camera) = self.cameras.get_mut(&name) {
+                        camera.doubt = None;
+                    }
+                }
                 None => doubts |= self.doubted(&name, Doubt::Gone, context),
             }
         }
@@ -252,7 +261,7 @@ impl Supervisor {
         let is_first = camera.config.is_none();
         let config = Arc::new(config);
         camera.config = Some(Arc::clone(&config));
-        entry.update(|status| status.expects_recording = config.enabled && config.record.mode != RecordMode::Off);
+        entry.update(|status| status.expects_recording = should_record(&config));
         if !is_first || had_error {
             tracing::info!(camera = name, "new configuration");
         }
@@ -263,9 +272,14 @@ impl Supervisor {
     /// A camera's file is gone or broken. True if that has to be looked at again before it is believed.
     fn doubted(&mut self, name: &str, doubt: Doubt, context: &mut Context<Self>) -> bool {
         let camera = self.cameras.entry(name.to_owned()).or_insert_with(Camera::new);
-        let told_before = camera.doubt.replace(doubt.clone());
-        if told_before.as_ref() != Some(&doubt) {
-            return true;
+        let now = clock::monotonic();
+        match &camera.doubt {
+            Some((same, since)) if *same == doubt && now - *since >= SECOND_LOOK => {}
+            Some((same, _)) if *same == doubt => return true,
+            _ => {
+                camera.doubt = Some((doubt, now));
+                return true;
+            }
         }
         match doubt {
             Doubt::Gone => {
@@ -319,6 +333,8 @@ impl Supervisor {
                                 (CameraState::Disabled, clock::utc_now(), None);
                         });
                     }
+                    // It came back while it stopped, and can't be used: another look says how.
+                    None if matches!(camera.doubt, Some((Doubt::Broken(_), _))) => {}
                     None => {
                         self.cameras.remove(name);
                         self.shared.registry.remove(name);
@@ -356,7 +372,7 @@ impl Supervisor {
                 let wait = camera.backoff.failed(now - began, fastrand::f64());
                 tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
                 camera.run = Run::Waiting { until: now + wait };
-                let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
+                let records = camera.config.as_deref().is_some_and(should_record);
                 camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
                 let entry = self.shared.registry.entry(name);
                 entry.set_commands(None);
@@ -380,7 +396,7 @@ impl Supervisor {
         let Some(camera) = self.cameras.get_mut(name) else { return };
         let Run::Stopping { cause, .. } = camera.run else { return };
         camera.run = Run::Idle;
-        let records = camera.config.as_ref().is_some_and(|config| config.record.mode != RecordMode::Off);
+        let records = camera.config.as_deref().is_some_and(should_record);
         camera.open_gap = records.then(|| {
             let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
             OpenGap { since, cause }
@@ -458,20 +474,20 @@ impl Supervisor {
                 self.host.reloaded(&self.loaded.global);
             }
             Ok(loaded) => {
-                let (old, new) = (&self.loaded.global, &loaded.global);
+                let (old, new) = (&self.started_with, &loaded.global);
                 for (key, differs) in [
                     ("archive.path", old.archive.path != new.archive.path),
                     ("archive.layout", old.archive.layout != new.archive.layout),
                     ("archive.sync", old.archive.sync != new.archive.sync),
                     ("web.listen", old.web != new.web),
                     ("log.path", old.log.path != new.log.path),
-                    ("cameras", old.cameras_dir != new.cameras_dir),
                 ] {
                     if differs {
                         tracing::warn!(key, "was changed; that needs a restart of the process");
                     }
                 }
                 self.retention.set_archive(&loaded.global.archive);
+                self.watch.set_folder(&loaded.global.cameras_dir);
                 self.loaded = Arc::new(loaded);
                 self.host.reloaded(&self.loaded.global);
                 self.look(context);
@@ -496,6 +512,11 @@ fn survived(
     }
 }
 
+/// While it does not record, something is missing.
+fn should_record(config: &CameraConfig) -> bool {
+    config.enabled && config.record.mode != RecordMode::Off
+}
+
 impl Camera {
     fn new() -> Self {
         Camera { config: None, run: Run::Idle, backoff: Backoff::default(), doubt: None, open_gap: None }
@@ -510,8 +531,8 @@ impl Actor for Supervisor {
             survived(actor, context, "supervisor.tick", Self::tick);
         });
         let address = context.address();
-        let folder = self.loaded.global.cameras_dir.clone();
-        if let Err(error) = watch::start(&folder, move || address.do_send(Look)) {
+        self.watch.set_folder(&self.loaded.global.cameras_dir);
+        if let Err(error) = self.watch.start(move || address.do_send(Look)) {
             tracing::warn!(%error, "cannot watch the cameras' folder; it is read every 10 s");
         }
         survived(self, context, "supervisor.started", Self::look);

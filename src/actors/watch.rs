@@ -1,7 +1,7 @@
 //! Hints that the cameras' folder may have changed. A hint says only *look*: what is there is read by content.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -14,32 +14,46 @@ const AT_MOST: Duration = Duration::from_secs(1);
 /// How often the watch is tried again where it could not be set, or its folder was replaced.
 const REWATCH: Duration = Duration::from_secs(2);
 
-/// Calls `look` after changes in `folder`, from a thread of its own. The folder may be missing, and may be
-/// replaced at any time; the Supervisor's own poll covers what the system does not tell.
-pub fn start(folder: &Path, look: impl Fn() + Send + 'static) -> std::io::Result<()> {
-    let folder = folder.to_owned();
-    thread::Builder::new().name("config-watch".into()).spawn(move || run(&folder, look)).map(|_| ())
+/// A folder that is watched.
+#[derive(Clone, Default)]
+pub struct Watch {
+    folder: Arc<Mutex<PathBuf>>,
 }
 
-fn run(folder: &Path, look: impl Fn()) {
-    let (hints, hinted) = mpsc::channel();
-    let mut watched: Option<(notify::RecommendedWatcher, Option<Identity>)> = None;
-    loop {
-        let identity = Identity::of(folder);
-        if watched.as_ref().is_none_or(|(_, of)| *of != identity) {
-            watched = watch(folder, hints.clone()).map(|watcher| (watcher, identity));
-            look();
-        }
-        match hinted.recv_timeout(REWATCH) {
-            Ok(()) => {
-                let mut waited = Duration::ZERO;
-                while waited < AT_MOST && hinted.recv_timeout(SETTLE).is_ok() {
-                    waited += SETTLE;
-                }
+impl Watch {
+    /// The folder that is watched from now on.
+    pub fn set_folder(&self, folder: &Path) {
+        folder.clone_into(&mut self.folder.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Calls `look` after changes in the folder, from a thread of its own. The folder may be missing, and may be
+    /// replaced at any time; the Supervisor's own poll covers what the system does not tell.
+    pub fn start(&self, look: impl Fn() + Send + 'static) -> std::io::Result<()> {
+        let watch = self.clone();
+        thread::Builder::new().name("config-watch".into()).spawn(move || watch.run(look)).map(|_| ())
+    }
+
+    fn run(&self, look: impl Fn()) {
+        let (hints, hinted) = mpsc::channel();
+        let mut watched: Option<(notify::RecommendedWatcher, Option<Identity>)> = None;
+        loop {
+            let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let identity = Identity::of(&folder);
+            if watched.as_ref().is_none_or(|(_, of)| *of != identity) {
+                watched = watch(&folder, hints.clone()).map(|watcher| (watcher, identity));
                 look();
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            match hinted.recv_timeout(REWATCH) {
+                Ok(()) => {
+                    let mut waited = Duration::ZERO;
+                    while waited < AT_MOST && hinted.recv_timeout(SETTLE).is_ok() {
+                        waited += SETTLE;
+                    }
+                    look();
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 }

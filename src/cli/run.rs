@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use actix::{Addr, Arbiter, System};
@@ -62,8 +61,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool));
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
-        .context("cannot start the retention thread")?;
-    let scanning = scan_archive(&archive);
+        .context("cannot start the threads that keep the archive in order")?;
     let served = System::new().block_on(async {
         let context = WebContext {
             registry,
@@ -84,7 +82,6 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         server.stop().await;
         anyhow::Ok(())
     });
-    scanning.store(true, Ordering::Release);
     archive.stop();
     if let Err(error) = served {
         tracing::error!("{error:#}");
@@ -102,20 +99,6 @@ fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
     tracing::info!(%report, "recordings that were open at the last end");
     Archive::start(root, global.archive.layout.clone(), global.archive.sync, index)
         .context("cannot start the archive's thread")
-}
-
-/// Looks through the whole archive behind the running cameras. Returns the flag that ends it.
-fn scan_archive(archive: &Arc<Archive>) -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (archive, stopped) = (Arc::clone(archive), Arc::clone(&stop));
-    let scan = move || {
-        let report = recovery::scan_all(archive.root(), archive.index(), &stopped);
-        tracing::info!(%report, "the archive was looked through");
-    };
-    if let Err(error) = thread::Builder::new().name("archive-scan".into()).spawn(scan) {
-        tracing::error!(%error, "cannot look through the archive");
-    }
-    stop
 }
 
 /// SIGTERM and SIGINT end the process in order, a second one at once; SIGHUP reloads.
