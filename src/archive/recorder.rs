@@ -70,7 +70,7 @@ pub enum Fact {
     Opened(Recording),
     Closed(Recording),
     Gap(Gap),
-    /// The disk refuses: what, and what to do.
+    /// The disk refuses, and why; told once, not at every try.
     DiskTrouble(String),
     DiskWell,
     /// The work itself crashed and goes on after the wait.
@@ -622,8 +622,10 @@ impl CameraRecorder {
             state.lost_since = Some((since, GapCause::DiskError));
         }
         let text = self.archive.explain(error);
-        *lock(&self.trouble) = Some(text.clone());
-        self.tell(Fact::DiskTrouble(text));
+        let before = lock(&self.trouble).replace(text.clone());
+        if before.as_ref() != Some(&text) {
+            self.tell(Fact::DiskTrouble(text));
+        }
         DiskRefused
     }
 
