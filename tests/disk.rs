@@ -44,7 +44,10 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
         .global("archive: { min_free: 0 }")
         .camera(
             "all",
-            &format!("source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, pre_alarm: 1s }}\n", server.url("all")),
+            &format!(
+                "source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, pre_alarm: 1s }}\n",
+                server.url("all")
+            ),
         )
         .camera(
             "hand",
@@ -97,7 +100,9 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     let gap = &daemon.gaps("all")[0];
     let gap_end: chrono::DateTime<chrono::Utc> = gap["end"].as_str().unwrap().parse().unwrap();
     assert!((resumed.start - gap_end).abs() < chrono::TimeDelta::milliseconds(200), "{gap} and {}", resumed.start);
-    wait_for("more video on the disk", secs(20), || (chrono::Utc::now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(()));
+    wait_for("more video on the disk", secs(20), || {
+        (chrono::Utc::now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
+    });
     assert_eq!(server.stats("all").connections, 1, "the disk is no reason to connect anew");
     assert_eq!(daemon.terminate(secs(6)), Some(0));
     assert_files_are_whole(&daemon);

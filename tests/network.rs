@@ -358,7 +358,8 @@ fn a_detector_may_look_at_a_stream_of_its_own() {
     const PRE_ALARM_S: f64 = 2.0;
     let still = Clip::spec().size(640, 360).seconds(60.0).gop_seconds(1.0).make();
     let moves = Clip::spec().seconds(60.0).gop_seconds(1.0).motion(16.4, 19.4).make();
-    let server = RtspServer::start(&[Mount::new("both", &moves), Mount::new("main", &still), Mount::new("sub", &moves)]);
+    let server =
+        RtspServer::start(&[Mount::new("both", &moves), Mount::new("main", &still), Mount::new("sub", &moves)]);
     let sub_cable = Relay::to(server.port("sub"));
     let camera = |source: String, detect_source: String| {
         format!(

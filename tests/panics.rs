@@ -95,7 +95,8 @@ impl Victim {
             "reader.packet" => (victim.source, victim.points) = (Source::Rtsp, vec![(place, after(25, place))]),
             // The Supervisor does not hear of this camera's crash, and finds it.
             "supervisor.part_failed" => {
-                victim.points = vec![("camera.tick", after(0, "camera.tick")), ("supervisor.part_failed", String::new())];
+                victim.points =
+                    vec![("camera.tick", after(0, "camera.tick")), ("supervisor.part_failed", String::new())];
                 victim.tells = "ended without a word".to_owned();
             }
             _ => {}
@@ -237,9 +238,8 @@ fn a_panic_anywhere_ends_one_part_alone_and_it_comes_back() {
         daemon.post("/api/cameras/restarted/restart");
         crashed_at(place);
     }
-    daemon.wait_for_camera("restarted", secs(30), |camera| {
-        camera["started_at"] != began && camera["state"] == "running"
-    });
+    daemon
+        .wait_for_camera("restarted", secs(30), |camera| camera["started_at"] != began && camera["state"] == "running");
 
     for victim in &victims {
         if victim.source == Source::Kicked {

@@ -109,7 +109,8 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     ]);
     let http = MjpegServer::start_with_password(&mjpeg, "viewer", CANARY);
     let at = |mount: &str| format!("127.0.0.1:{}/{mount}", server.port(mount));
-    let continuous = "detect: { enabled: false }\nrecord: { mode: continuous }\nconnect_timeout: 3s\nread_timeout: 3s\n";
+    let continuous =
+        "detect: { enabled: false }\nrecord: { mode: continuous }\nconnect_timeout: 3s\nread_timeout: 3s\n";
     let (echo, closed) = (echoing_server(), closed_port());
     let good = [
         ("url", format!("source: rtsp://viewer:{CANARY}@{}\n", at("url"))),
@@ -172,8 +173,17 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     daemon.wait_for_recording("url", secs(20), |recording| recording.complete);
 
     let mut paths: Vec<String> = [
-        "/", "/api/cameras", "/api/recordings", "/api/gaps", "/api/alarms", "/api/events?from=2000-01-01T00:00:00Z",
-        "/api/openapi.json", "/metrics", "/readyz", "/healthz", "/nothing",
+        "/",
+        "/api/cameras",
+        "/api/recordings",
+        "/api/gaps",
+        "/api/alarms",
+        "/api/events?from=2000-01-01T00:00:00Z",
+        "/api/openapi.json",
+        "/metrics",
+        "/readyz",
+        "/healthz",
+        "/nothing",
     ]
     .map(String::from)
     .into();

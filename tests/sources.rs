@@ -49,7 +49,12 @@ fn every_kind_of_source_is_recorded_as_it_came() {
         ("alaw", &with_alaw, continuous(&server.url("alaw")), Some("flac")),
         ("mulaw", &with_mulaw, continuous(&server.url("mulaw")), Some("flac")),
         ("mute", &with_aac, continuous(&server.url("mute")).replace("continuous }", "continuous, audio: off }"), None),
-        ("mkv", &with_alaw, continuous(&server.url("mkv")).replace("continuous }", "continuous, container: mkv }"), Some("flac")),
+        (
+            "mkv",
+            &with_alaw,
+            continuous(&server.url("mkv")).replace("continuous }", "continuous, container: mkv }"),
+            Some("flac"),
+        ),
         ("http-mjpeg", &mjpeg, continuous(&http_plain) + "username: viewer\npassword: s3cret\n", None),
         ("file-h265", &h265, continuous(h265.path.to_str().unwrap()) + "loop: true\n", None),
         ("file-loop", &with_aac, continuous(with_aac.path.to_str().unwrap()) + "loop: true\n", Some("aac")),
