@@ -64,6 +64,8 @@ pub struct FeedLine {
     connected_before: bool,
     /// A number that changes while the reader is at work, and when it last did.
     progress: (u64, Instant),
+    /// Keyframes so far, and when the last one was noticed.
+    keyframes: (u64, Instant),
     rate_from: (u64, u64, Instant),
     rate: (f64, u64),
 }
@@ -86,6 +88,7 @@ impl FeedLine {
             abandoned: Vec::new(),
             connected_before: false,
             progress: (0, now),
+            keyframes: (0, now),
             rate_from: (0, 0, now),
             rate: (0.0, 0),
         }
@@ -140,6 +143,7 @@ impl FeedLine {
         let now = clock::monotonic();
         self.phase = Phase::Live { session, since: now };
         self.progress.1 = now;
+        self.keyframes.1 = now;
         self.last_cause = None;
         std::mem::replace(&mut self.connected_before, true)
     }
@@ -223,6 +227,22 @@ impl FeedLine {
         self.life = 0;
         self.abandoned.extend(self.thread.take());
         Some(cause.to_owned())
+    }
+
+    /// What to tell of a stream that has sent no keyframe for a minute.
+    pub fn keyframe_trouble(&mut self) -> Option<String> {
+        let (now, keyframes) = (clock::monotonic(), self.stats.keyframes.load(Ordering::Relaxed));
+        if keyframes != self.keyframes.0 {
+            self.keyframes = (keyframes, now);
+        }
+        let missing = now - self.keyframes.1;
+        (matches!(self.phase, Phase::Live { .. }) && missing > KEYFRAME_TIMEOUT).then(|| {
+            format!(
+                "no keyframe for {} s: recordings start late and detection can't catch up (set the camera's keyframe \
+                 interval to 1-2 s)",
+                KEYFRAME_TIMEOUT.as_secs()
+            )
+        })
     }
 
     /// (frames a second, bits a second) over the last few seconds.

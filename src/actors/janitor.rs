@@ -1,4 +1,5 @@
-//! Keeps the archive within its limits, on a thread of its own: wakes every so often, or when the disk is full.
+//! Keeps the archive in order behind the running cameras: within its limits, and with an index that is right. Two
+//! threads, because a look through a large archive takes long and a full disk can't wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use super::registry::Registry;
 use crate::archive::retention::{self, Limits};
-use crate::archive::{Archive, disk};
+use crate::archive::{Archive, disk, recovery};
 use crate::clock;
 use crate::domain::config::{ArchiveConfig, MinFree, RetentionConfig};
 use crate::domain::retention::ClockGuard;
@@ -60,8 +61,10 @@ impl Retention {
     }
 }
 
-/// Starts the thread; it ends with the archive.
+/// Starts the threads; they end with the archive.
 pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Registry>) -> std::io::Result<()> {
+    let scanned = Arc::clone(&archive);
+    thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned))?;
     let began = clock::monotonic();
     let run = move || {
         while !archive.is_stopped() {
@@ -70,6 +73,19 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
         }
     };
     thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
+}
+
+/// Looks through the whole archive at the start, and again whenever the index had to be begun anew.
+fn scan(archive: &Archive) {
+    let mut is_due = true;
+    while !archive.is_stopped() {
+        if is_due {
+            let report = recovery::scan_all(archive.root(), archive.index(), archive.stop_flag());
+            tracing::info!(%report, "the archive was looked through");
+        }
+        archive.wait_for_stop(EVERY);
+        is_due = archive.index().wants_scan();
+    }
 }
 
 fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) {

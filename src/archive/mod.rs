@@ -210,6 +210,17 @@ impl Archive {
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
+    /// Waits for `at_most`, or until the archive stops.
+    pub fn wait_for_stop(&self, at_most: Duration) {
+        let guard = self.needs_room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.needs_room.1.wait_timeout_while(guard, at_most, |_| !self.is_stopped()));
+    }
+
+    /// True once the archive stops, for work that has to end with it.
+    pub fn stop_flag(&self) -> &AtomicBool {
+        &self.stopped
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
@@ -27,6 +27,10 @@ use crate::web::{self, WebContext};
 
 /// Threads that carry the cameras' actors.
 const ARBITERS: usize = 2;
+/// After the signal that ends it the process lives no longer than this,
+const LAST_MOMENT: Duration = Duration::from_millis(4700);
+/// and these.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs until a signal ends it.
 pub fn run(config_path: &Path) -> anyhow::Result<u8> {
@@ -62,8 +66,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool));
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
-        .context("cannot start the retention thread")?;
-    let scanning = scan_archive(&archive);
+        .context("cannot start the threads that keep the archive in order")?;
     let served = System::new().block_on(async {
         let context = WebContext {
             registry,
@@ -84,7 +87,6 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         server.stop().await;
         anyhow::Ok(())
     });
-    scanning.store(true, Ordering::Release);
     archive.stop();
     if let Err(error) = served {
         tracing::error!("{error:#}");
@@ -104,20 +106,6 @@ fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
         .context("cannot start the archive's thread")
 }
 
-/// Looks through the whole archive behind the running cameras. Returns the flag that ends it.
-fn scan_archive(archive: &Arc<Archive>) -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (archive, stopped) = (Arc::clone(archive), Arc::clone(&stop));
-    let scan = move || {
-        let report = recovery::scan_all(archive.root(), archive.index(), &stopped);
-        tracing::info!(%report, "the archive was looked through");
-    };
-    if let Err(error) = thread::Builder::new().name("archive-scan".into()).spawn(scan) {
-        tracing::error!(%error, "cannot look through the archive");
-    }
-    stop
-}
-
 /// SIGTERM and SIGINT end the process in order, a second one at once; SIGHUP reloads.
 fn listen_to_signals(supervisor: Addr<Supervisor>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot listen to signals")?;
@@ -130,12 +118,27 @@ fn listen_to_signals(supervisor: Addr<Supervisor>) -> anyhow::Result<()> {
                 _ => {
                     is_stopping = true;
                     supervisor.do_send(Shutdown);
+                    end_in_time();
                 }
             }
         }
     };
     thread::Builder::new().name("signals".into()).spawn(listen).context("cannot listen to signals")?;
     Ok(())
+}
+
+/// Whatever hangs (a disk that stalls holds whoever writes to it): the process ends, and the next start repairs.
+fn end_in_time() {
+    let wait = || {
+        thread::sleep(LAST_MOMENT);
+        // From a thread of its own: the log may be on that disk.
+        thread::spawn(|| tracing::error!("something hangs and is left behind; the next start repairs what is open"));
+        thread::sleep(LAST_WORDS);
+        std::process::exit(i32::from(DONE));
+    };
+    if let Err(error) = thread::Builder::new().name("last-moment".into()).spawn(wait) {
+        tracing::error!(%error, "cannot watch over the end");
+    }
 }
 
 /// What the Supervisor tells systemd and the log.

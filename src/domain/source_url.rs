@@ -33,7 +33,10 @@ impl SourceUrl {
         let Ok(mut address) = url::Url::parse(&self.secret) else {
             return self.clone();
         };
-        if address.set_username(username).is_err() || address.set_password(password).is_err() {
+        // The `url` crate takes a `%` as the beginning of something already encoded.
+        let literal = |text: &str| text.replace('%', "%25");
+        let password = password.map(literal);
+        if address.set_username(&literal(username)).is_err() || address.set_password(password.as_deref()).is_err() {
             return self.clone();
         }
         SourceUrl::new(address.as_str())
@@ -195,6 +198,8 @@ mod tests {
     fn credentials_are_encoded() {
         let source = SourceUrl::new("rtsp://host/live").with_credentials("me", Some("p@s:s/1"));
         assert_eq!(source.expose(), "rtsp://me:p%40s%3As%2F1@host/live");
+        let percent = SourceUrl::new("rtsp://host/live").with_credentials("me", Some("100%41"));
+        assert_eq!(percent.expose(), "rtsp://me:100%2541@host/live");
         assert!(!source.redact_in("401 for me with p@s:s/1").contains("p@s:s/1"));
     }
 

@@ -432,6 +432,33 @@ mod tests {
         assert!(closed_up(&pictures) == expected);
     }
 
+    /// A camera that tells its parameter sets in SDP only.
+    #[test]
+    fn parameter_sets_may_come_in_the_record_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, encode) in [
+            ("h264.ts", &["-c:v", "libx264", "-preset", "ultrafast"][..]),
+            ("h265.ts", &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none"]),
+        ] {
+            let clip = testing::clip(folder.path(), name, "320x180", 1, encode);
+            let mut packets = testing::packets(&clip, 1);
+            let mut stream = StreamInfo::clone(&packets[0].stream);
+            let codec = stream.video.codec;
+            let sets = nal::ParameterSets::of_access_unit(codec, packets[0].data(), false);
+            stream.video.config_record = sets.config_record(codec).expect("the keyframe has them all");
+            let stream = Arc::new(stream);
+            for packet in &mut packets {
+                let slices = nal::units(packet.data(), false)
+                    .filter(|unit| nal::UnitKind::of(codec, unit).is_some_and(|kind| kind.is_slice()));
+                let bytes: Vec<u8> = slices.flat_map(|unit| [&[0, 0, 0, 1], unit].concat()).collect();
+                packet.payload = ffmpeg::Packet::copy(&bytes);
+                packet.stream = stream.clone();
+            }
+            let pictures = pictures(&mut LumaDecoder::new(), &packets);
+            assert!(closed_up(&pictures) == testing::luma(&clip), "{name}");
+        }
+    }
+
     #[test]
     fn pictures_keep_the_packets_times_through_b_frames() {
         let folder = tempfile::tempdir().unwrap();

@@ -495,3 +495,18 @@ pub fn grep_all(folder: &Path, needle: &str, except: &[&str]) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Every file with the extension of a recording under `folder`.
+pub fn recording_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(recording_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "mp4" || extension == "mkv") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

@@ -33,24 +33,30 @@
 //! * [`Relay`]: the cable before one camera.
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
-//! * [`wait_for`]: the only way to wait; there is no bare sleep.
+//! * [`Chromium`]: a headless browser.
+//! * [`SmallDisk`]: a disk that can be full or read-only.
+//! * [`wait_for`], [`holds_for`]: the only ways to wait; there is no bare sleep.
 
 #![allow(dead_code, unused_imports)]
 
+mod chromium;
 mod clips;
 mod daemon;
 mod frames;
 mod http_mjpeg;
+mod mounts;
 mod relay;
 mod rtsp;
 mod units;
 mod wait;
 
+pub use chromium::Chromium;
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
-pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, ServerEvent, grep_all};
+pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, ServerEvent, grep_all, recording_files};
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
-pub use http_mjpeg::MjpegServer;
+pub use http_mjpeg::{MjpegServer, base64};
+pub use mounts::{SmallDisk, in_own_mounts};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};
 pub use units::{assert_run_of, vcl_units};
-pub use wait::{secs, wait_for};
+pub use wait::{holds_for, secs, wait_for};

@@ -18,3 +18,13 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut fact: impl FnMut() -> Opt
         std::thread::sleep(Duration::from_millis(25));
     }
 }
+
+/// Asks `fact` again and again for so long: it has to be true all the time.
+#[track_caller]
+pub fn holds_for(what: &str, duration: Duration, mut fact: impl FnMut() -> bool) {
+    let start = tarsier::clock::monotonic();
+    while start.elapsed() < duration {
+        assert!(fact(), "no more after {:?}: {what}", start.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

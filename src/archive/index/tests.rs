@@ -62,8 +62,11 @@ fn what_is_put_is_there_after_a_restart() {
         assert_eq!(index.next_id(), 1);
         index.put(row.clone());
         assert_eq!(index.recording(1).unwrap(), Some(row.clone()), "at once, even if it waits");
+        assert!(index.flush());
+        assert_eq!(all(&index), [1]);
         index.add_gap(gap("yard", 0, GapCause::Reload));
     }
+    assert!(!root.join("index.db-wal").exists(), "an end in order leaves one file");
     let index = Index::open(&root).unwrap();
     assert_eq!(index.trouble(), None);
     assert_eq!(index.open_recordings().unwrap(), [row]);

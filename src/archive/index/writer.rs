@@ -34,6 +34,7 @@ impl Writer {
             });
             if ask == Ask::End {
                 // Before anybody is told: the last connection tidies its journal up.
+                shared.reader.renew();
                 self.db = None;
             }
             let mut state = shared.lock();

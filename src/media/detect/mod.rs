@@ -76,3 +76,116 @@ fn use_one_thread() -> Result<(), DetectError> {
     ONCE.call_once(|| result = opencv::core::set_num_threads(1));
     Ok(result?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::config::{Algorithm, Effort};
+
+    fn config() -> DetectConfig {
+        DetectConfig {
+            enabled: true,
+            algorithm: Algorithm::Seed,
+            effort: Effort::Full,
+            warm_up: Duration::ZERO,
+            minimal_duration: Duration::ZERO,
+            width: 100,
+            blur: 5,
+            normalize: true,
+            frames: 2,
+            threshold: 10,
+            dilate: 2,
+            erode: 1,
+            min_area: Area::Pixels(50),
+        }
+    }
+
+    /// A slope with a white box whose left edge is at `left`.
+    fn picture(width: u32, height: u32, left: u32) -> Vec<u8> {
+        let pixel = |n: u32| match (n % width, n / width) {
+            (x, y) if x >= left && x < left + width / 5 && y > height / 3 && y < height / 2 => 255,
+            (x, _) => (x * 100 / width) as u8,
+        };
+        (0..width * height).map(pixel).collect()
+    }
+
+    fn look(detector: &mut Detector, session: u64, (width, height): (u32, u32), left: u32) -> Score {
+        let data = picture(width, height, left);
+        let stride = width as usize;
+        let view = LumaView { width, height, stride, data: &data, pts_us: 0, session, full_range: false };
+        detector.look(&view).expect("the picture is whole")
+    }
+
+    #[test]
+    fn a_box_that_moves_is_motion_and_one_that_stays_is_not() {
+        let mut detector = Detector::new(&config()).unwrap();
+        let size = (200, 120);
+        let moving = [20, 20, 60, 60].map(|left| look(&mut detector, 1, size, left).moving);
+        assert_eq!(moving, [false, false, true, false]);
+    }
+
+    #[test]
+    fn three_pictures_tell_a_move_from_a_flash() {
+        let mut detector = Detector::new(&DetectConfig { frames: 3, ..config() }).unwrap();
+        let size = (200, 120);
+        // Changed once; then changed from picture to picture.
+        let moving = [20, 20, 20, 60, 60, 60, 70, 80].map(|left| look(&mut detector, 1, size, left).moving);
+        assert_eq!(moving, [false, false, false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_new_session_another_size_and_a_jump_begin_anew() {
+        let mut detector = Detector::new(&config()).unwrap();
+        look(&mut detector, 1, (200, 120), 20);
+        assert!(!look(&mut detector, 2, (200, 120), 60).moving, "another session");
+        assert!(!look(&mut detector, 2, (300, 180), 20).moving, "another size");
+        detector.forget();
+        assert!(!look(&mut detector, 2, (300, 180), 120).moving, "a jump");
+        assert!(look(&mut detector, 2, (300, 180), 20).moving, "and then as ever");
+    }
+
+    #[test]
+    fn the_area_is_pixels_or_a_share_of_the_scaled_picture() {
+        let mut detector = Detector::new(&DetectConfig { min_area: Area::Share(0.5), ..config() }).unwrap();
+        look(&mut detector, 1, (200, 120), 20);
+        let score = look(&mut detector, 1, (200, 120), 60);
+        assert_eq!((score.level_pixels, score.moving), (3000, false));
+        assert!(score.changed_pixels > 200, "{score:?}");
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut detector = Detector::new(&config()).unwrap();
+        let mut places = Vec::new();
+        for n in 0..6 {
+            look(&mut detector, 1, (200, 120), 10 * n);
+            let stages =
+                [Stage::Scaled, Stage::Blurred, Stage::Difference, Stage::Changed, Stage::Dilated, Stage::Area];
+            places.push(stages.map(|stage| detector.stage(stage).map(|view| view.data.as_ptr())));
+        }
+        assert!(places[1].iter().all(Option::is_some));
+        assert!(places[1..].iter().all(|now| *now == places[1]));
+    }
+
+    #[test]
+    fn a_view_that_is_too_short_is_an_error() {
+        let mut detector = Detector::new(&config()).unwrap();
+        let data = picture(200, 120, 0);
+        let view =
+            LumaView { width: 200, height: 120, stride: 200, data: &data, pts_us: 0, session: 1, full_range: false };
+        for wrong in [
+            LumaView { height: 121, ..view },
+            LumaView { stride: 199, ..view },
+            LumaView { stride: usize::MAX, ..view },
+            LumaView { data: &data[1..], ..view },
+            LumaView { width: 0, ..view },
+            LumaView { height: 0, ..view },
+            LumaView { width: u32::MAX, ..view },
+        ] {
+            assert!(matches!(detector.look(&wrong), Err(DetectError::Shape { .. })));
+        }
+        detector.look(&view).expect("the whole one is taken");
+    }
+}

@@ -293,4 +293,34 @@ mod tests {
             );
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+        #[test]
+        fn scaling_from_any_size_to_any_is_that_of_opencv_to_one_level(
+            width in 1usize..200, height in 1usize..120, target in (1usize..200, 1usize..120), seed in proptest::prelude::any::<u64>(),
+        ) {
+            let target = (target.0.min(width), target.1.min(height));
+            let Some(mut scaler) = AreaScaler::new((width, height), target) else { return Ok(()) };
+            let mut random = fastrand::Rng::with_seed(seed);
+            let data: Vec<u8> = (0..width * height).map(|_| random.u8(..)).collect();
+            let view = LumaView {
+                width: width as u32,
+                height: height as u32,
+                stride: width,
+                data: &data,
+                pts_us: 0,
+                session: 0,
+                full_range: false,
+            };
+            let mut expected = Mat::default();
+            let size = Size::new(target.0 as i32, target.1 as i32);
+            resize(&borrow(&view).unwrap(), &mut expected, size, 0.0, 0.0, INTER_AREA).unwrap();
+            let mut scaled = vec![0; target.0 * target.1];
+            proptest::prop_assert!(scaler.scale(&data, width, &mut scaled));
+            let most = expected.data_bytes().unwrap().iter().zip(&scaled).map(|(a, b)| a.abs_diff(*b)).max();
+            proptest::prop_assert!(most <= Some(1), "off by {:?}", most);
+        }
+    }
 }

@@ -16,8 +16,9 @@ use crate::media::packet::{Packet, Session};
 
 /// Ticks beyond this are damage.
 const MAX_TICKS: i64 = 1 << 61;
-/// Pictures that may wait for others before they are shown: the most that H.264 and H.265 allow.
-const MAX_REORDER: usize = 16;
+/// Pictures that may wait for others before they are shown. The standards allow more than any camera uses, and a
+/// clock that steps back must not be taken for such pictures.
+const MAX_REORDER: usize = 4;
 /// Pictures that wait, after a connect, until the time and the order of the first ones are known; after
 /// [`MAX_HELD_US`] three are enough.
 const MAX_HELD: usize = 8;
@@ -46,7 +47,7 @@ impl Ticks {
         raw?.checked_mul(self.num).filter(|ticks| (-MAX_TICKS..=MAX_TICKS).contains(ticks))
     }
 
-    pub fn ticks_of(self, us: i64) -> i64 {
+    pub fn in_ticks(self, us: i64) -> i64 {
         let ticks = i128::from(us) * i128::from(self.timescale) / 1_000_000;
         ticks.clamp(i128::from(-MAX_TICKS), i128::from(MAX_TICKS)) as i64
     }
@@ -136,7 +137,7 @@ impl Intake {
     pub fn video(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
         let (dts, pts) = match arrival_us {
             Some(arrival_us) if self.setup.stamp_by_arrival => {
-                let ticks = self.setup.ticks.ticks_of(arrival_us);
+                let ticks = self.setup.ticks.in_ticks(arrival_us);
                 (Some(ticks), Some(ticks))
             }
             _ => (dts, pts),
@@ -155,8 +156,9 @@ impl Intake {
         }
     }
 
-    /// After a connect the first picture may have no time, and no picture a decode time: those after it tell.
-    fn release(&mut self) {
+    /// Lets in what was held. After a connect the first picture may have no time, and no picture a decode
+    /// time: those after it tell.
+    pub fn release(&mut self) {
         let mut known: Vec<i64> = self.held.iter().filter_map(|held| held.pts.or(held.dts)).collect();
         known.sort_unstable();
         let distances = known.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).filter(|step| *step > 0);

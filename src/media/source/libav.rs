@@ -4,12 +4,13 @@
 //! belong here: what packets mean (see `intake`).
 
 use std::collections::BTreeSet;
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ffmpeg_next::codec::Id;
-use ffmpeg_next::{Dictionary, Error, format, media, packet};
+use ffmpeg_next::util::interrupt;
+use ffmpeg_next::{Dictionary, Error, ffi, format, media, packet};
 
 use super::audio::{AudioIntake, AudioSetup};
 use super::deadline::Deadline;
@@ -24,6 +25,8 @@ use crate::media::packet::{Packet, Session};
 
 /// With `transport: auto`, UDP has this long to bring packets before TCP is tried.
 const UDP_TRIAL: Duration = Duration::from_secs(3);
+/// A camera that was late with its stream is told that nobody waits any more, within this time.
+const HANG_UP_TIMEOUT: Duration = Duration::from_millis(200);
 /// Receive buffer asked for each UDP socket.
 const UDP_BUFFER_BYTES: u32 = 4 << 20;
 /// A live stream is looked at for so much of its own time, if it does not describe itself sooner.
@@ -57,7 +60,6 @@ pub(super) fn open(
         session,
         opened: clock::monotonic(),
         without_video: Duration::ZERO,
-        began: clock::monotonic(),
         bad_reads: 0,
         pace: None,
         repetition: Repetition::default(),
@@ -70,6 +72,8 @@ pub(super) fn open(
 struct Opened {
     context: format::context::Input,
     deadline: Arc<Deadline>,
+    /// Read already, to see whether anything comes.
+    first: Option<packet::Packet>,
 }
 
 struct LibavSource {
@@ -87,8 +91,6 @@ struct LibavSource {
     opened: Instant,
     /// Time spent in reading since the last picture.
     without_video: Duration,
-    /// When the wait for the first keyframe began.
-    began: Instant,
     bad_reads: u32,
     pace: Option<Pace>,
     repetition: Repetition,
@@ -197,7 +199,13 @@ impl LibavSource {
         let began = clock::monotonic();
         opened.deadline.set(limit.saturating_sub(self.without_video));
         let mut payload = packet::Packet::empty();
-        let result = payload.read(&mut opened.context);
+        let result = match opened.first.take() {
+            Some(first) => {
+                payload = first;
+                Ok(())
+            }
+            None => payload.read(&mut opened.context),
+        };
         if self.live {
             self.without_video += began.elapsed_now();
         }
@@ -241,7 +249,7 @@ impl LibavSource {
     }
 
     fn look_for_keyframe(&mut self) -> Result<(), SourceError> {
-        if self.intake.has_started() || !self.live || self.began.elapsed_now() < self.options.keyframe_timeout {
+        if self.intake.has_started() || !self.live || self.opened.elapsed_now() < self.options.keyframe_timeout {
             return Ok(());
         }
         let what = format!(
@@ -253,6 +261,7 @@ impl LibavSource {
     }
 
     fn at_end(&mut self) -> Result<(), SourceError> {
+        self.intake.release();
         if self.watch.ended_early() {
             let what = "the file ends in the middle: it was cut off or is still being written";
             return Err(self.error(SourceErrorKind::Broken, what));
@@ -379,12 +388,23 @@ fn open_input(options: &OpenOptions, cancel: &Cancel, watch: &Watch) -> Result<O
     if address.contains('\0') {
         return Err(SourceError::new(SourceErrorKind::NotFound, &options.url, "there is a NUL in the name"));
     }
+    let is_rtsp = options.url.kind() == SourceKind::Rtsp;
     let attempt = |transport: Option<&str>, limit: Duration| {
         let deadline = Deadline::new(cancel, limit);
-        let asked = Arc::clone(&deadline);
-        let options = dictionary(options, transport);
-        format::input_with_interrupt_and_dictionary(&address, move || asked.interrupts(), options)
-            .map(|context| Opened { context, deadline })
+        let context = open_context(&address, &deadline, dictionary(options, transport), is_rtsp)?;
+        let mut opened = Opened { context, deadline, first: None };
+        if is_rtsp {
+            // A connection is worth something when packets come by it.
+            let mut first = packet::Packet::empty();
+            match first.read(&mut opened.context) {
+                Ok(()) => opened.first = Some(first),
+                Err(error) => {
+                    opened.deadline.close_within(HANG_UP_TIMEOUT);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(opened)
     };
     let result = match (options.url.kind(), options.transport) {
         (SourceKind::Rtsp, Transport::Tcp) => attempt(Some("tcp"), overall.left()),
@@ -412,6 +432,51 @@ fn open_input(options: &OpenOptions, cancel: &Cancel, watch: &Watch) -> Result<O
             explain(error, options, watch)
         }
     })
+}
+
+/// Opens an input whose blocking calls ask `deadline`. A stream that describes itself (`may_skip_look`: RTSP) is
+/// not looked into: that would cost seconds, and what is missing comes with the keyframes.
+fn open_context(
+    address: &str,
+    deadline: &Arc<Deadline>,
+    options: Dictionary,
+    may_skip_look: bool,
+) -> Result<format::context::Input, Error> {
+    let address = CString::new(address).map_err(|_| Error::Other { errno: libc::EINVAL })?;
+    let asked = Arc::clone(deadline);
+    let interrupt = interrupt::new(Box::new(move || asked.interrupts()));
+    // SAFETY: the context is ours until it is wrapped; a failed open frees it. The options are handed over and
+    // taken back, used up or not. The interrupt's guard lives as long as the context, which asks it to the end.
+    unsafe {
+        let mut context = ffi::avformat_alloc_context();
+        if context.is_null() {
+            return Err(Error::Other { errno: libc::ENOMEM });
+        }
+        (*context).interrupt_callback = interrupt.interrupt;
+        let mut options = options.disown();
+        let result =
+            ffi::avformat_open_input(&raw mut context, address.as_ptr(), std::ptr::null_mut(), &raw mut options);
+        drop(Dictionary::own(options));
+        if result < 0 {
+            return Err(Error::from(result));
+        }
+        let mut input = format::context::Input::wrap_with_interrupt(context, interrupt.guard);
+        if may_skip_look && describes_itself(&input) {
+            return Ok(input);
+        }
+        let result = ffi::avformat_find_stream_info(input.as_mut_ptr(), std::ptr::null_mut());
+        if result < 0 || deadline.interrupts() {
+            // An interrupted look may pass for a short one.
+            deadline.close_within(HANG_UP_TIMEOUT);
+            return Err(if result < 0 { Error::from(result) } else { Error::Exit });
+        }
+        Ok(input)
+    }
+}
+
+/// Is it known of each stream what it is, before any packet has come?
+fn describes_itself(input: &format::context::Input) -> bool {
+    input.streams().len() > 0 && input.streams().all(|stream| stream.parameters().id() != Id::None)
 }
 
 /// Would another transport meet the same answer?
@@ -594,11 +659,20 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
             (Broken, format!("the camera refused: {error}"))
         }
         Error::Eof => (Broken, if file { "the file is empty".to_owned() } else { "the camera hung up".to_owned() }),
+        Error::Other { .. } if said.as_deref().is_some_and(|said| said.contains("Failed to resolve hostname")) => {
+            return SourceError::new(
+                Unreachable,
+                &options.url,
+                "this name is not known; is it right, and does DNS work?",
+            );
+        }
         Error::Other { .. } => (Unreachable, error.to_string()),
         _ => (Broken, error.to_string()),
     };
     let what = match said {
-        Some(said) if !matches!(kind, Unauthorized | NotFound) => format!("{what} (libav: {said})"),
+        Some(said) if !matches!(kind, Unauthorized | NotFound) && !what.contains("refused;") => {
+            format!("{what} (libav: {said})")
+        }
         _ => what,
     };
     SourceError::new(kind, &options.url, what)

@@ -50,7 +50,7 @@ pub trait Source: Send {
 pub struct OpenOptions {
     pub url: SourceUrl,
     pub transport: Transport,
-    /// For all of opening: name, connection, log-in, first look at the streams.
+    /// For all of opening: name, connection, log-in, and (RTSP) the first packet.
     pub connect_timeout: Duration,
     /// For each packet.
     pub read_timeout: Duration,

@@ -64,6 +64,7 @@ impl Served {
         std::fs::create_dir(&archive_root).unwrap();
         let index = Index::open(&archive_root).unwrap();
         let registry = Arc::new(Registry::default());
+        registry.completed();
         let context = WebContext {
             registry: Arc::clone(&registry),
             index: index.clone(),

@@ -1,0 +1,235 @@
+//! Disks that are full, read-only or not there: recording pauses, everybody is told, and it goes on by itself.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::*;
+
+/// The recordings that are on the disk now, each decoded without a fault.
+#[track_caller]
+fn assert_files_are_whole(daemon: &Daemon) {
+    for path in recording_files(&daemon.archive()) {
+        decodes_cleanly(&path).unwrap();
+    }
+}
+
+#[track_caller]
+fn wait_for_disk_alarm(daemon: &Daemon, camera: &str, words: &str) {
+    let alarm = wait_for(&format!("an alarm about the disk of {camera}"), secs(20), || {
+        daemon.alarms().into_iter().find(|alarm| alarm["kind"] == "disk" && alarm["camera"] == camera)
+    });
+    let message = alarm["message"].as_str().unwrap();
+    let archive = daemon.archive();
+    assert!(message.contains(archive.to_str().unwrap()), "it names the archive: {message}");
+    assert!(message.contains(words), "“{words}” in {message}");
+}
+
+#[track_caller]
+fn wait_until_recording_again(daemon: &Daemon, camera: &str) {
+    daemon.wait_for_state(camera, "running", secs(20));
+    wait_for("no alarm", secs(15), || daemon.alarms().is_empty().then_some(()));
+    assert_eq!(daemon.get_text("/readyz").0, 200);
+}
+
+#[test]
+fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
+    if !in_own_mounts("on_a_full_disk_recording_pauses_and_goes_on_by_itself") {
+        return;
+    }
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[Mount::new("all", &clip), Mount::new("hand", &clip)]);
+    let builder = Daemon::builder()
+        .global("archive: { min_free: 0 }")
+        .camera(
+            "all",
+            &format!(
+                "source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, pre_alarm: 1s }}\n",
+                server.url("all")
+            ),
+        )
+        .camera(
+            "hand",
+            &format!(
+                "source: {}\ndetect: {{ warm_up: 1s, minimal_duration: 2s }}\nrecord: {{ pre_alarm: 1s }}\n",
+                server.url("hand")
+            ),
+        );
+    let disk = SmallDisk::mount(&builder.folder().join("archive"), 40);
+    let mut daemon = builder.start();
+    daemon.wait_for_camera("hand", secs(20), |camera| camera["state"] == "running");
+    daemon.wait_for_recording("all", secs(20), |_| true);
+    wait_for("video on the disk", secs(20), || {
+        daemon.metric("tarsier_recorded_bytes_total", "all").filter(|bytes| *bytes > 100_000.0)
+    });
+    assert_eq!(daemon.get_text("/readyz").0, 200);
+
+    disk.fill_up_to(0);
+    let camera = daemon.wait_for_state("all", "degraded", secs(20));
+    assert!(camera["error"].as_str().unwrap().contains("full"), "{camera}");
+    assert_eq!(camera["recording"], false, "{camera}");
+    wait_for_disk_alarm(&daemon, "all", "full");
+    let (status, body) = daemon.get_text("/readyz");
+    assert_eq!(status, 503);
+    assert!(body.contains("\"all\""), "{body}");
+    // An event begins where no file can be made.
+    assert!(daemon.post("/api/cameras/hand/trigger").0 < 300);
+    daemon.wait_for_state("hand", "degraded", secs(20));
+    wait_for_disk_alarm(&daemon, "hand", "full");
+    assert_files_are_whole(&daemon);
+    for path in recording_files(&daemon.archive()) {
+        assert!(fs::metadata(&path).unwrap().len() > 0, "{} is empty", path.display());
+    }
+    // For longer than the cameras' rings reach back: what could not be stored is lost.
+    holds_for("the cameras are connected and not ready", secs(18), || {
+        daemon.get_text("/healthz").0 == 200
+            && daemon.get_text("/readyz").0 == 503
+            && daemon.camera("all").unwrap()["state"] == "degraded"
+    });
+    let complaints = daemon.stderr().lines().filter(|line| line.contains("cannot record")).count();
+    assert!((2..=4).contains(&complaints), "one complaint a camera, not one a try: {complaints}");
+
+    disk.make_room();
+    for camera in ["all", "hand"] {
+        wait_until_recording_again(&daemon, camera);
+        let gap = wait_for("the gap", secs(10), || daemon.gaps(camera).into_iter().next());
+        assert_eq!(gap["cause"], "disk_error", "{gap}");
+    }
+    let resumed = daemon.wait_for_recording("all", secs(20), |recording| !recording.complete);
+    let gap = &daemon.gaps("all")[0];
+    let gap_end: chrono::DateTime<chrono::Utc> = gap["end"].as_str().unwrap().parse().unwrap();
+    assert!((resumed.start - gap_end).abs() < chrono::TimeDelta::milliseconds(200), "{gap} and {}", resumed.start);
+    wait_for("more video on the disk", secs(20), || {
+        (chrono::Utc::now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
+    });
+    assert_eq!(server.stats("all").connections, 1, "the disk is no reason to connect anew");
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    assert_files_are_whole(&daemon);
+    assert!(recording_files(&daemon.archive()).len() >= 2);
+}
+
+#[test]
+fn retention_frees_room_before_the_disk_is_full() {
+    if !in_own_mounts("retention_frees_room_before_the_disk_is_full") {
+        return;
+    }
+    const MIN_FREE: u64 = 24_000_000;
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[Mount::new("all", &clip)]);
+    let builder = Daemon::builder().global("archive: { min_free: 24MB }").camera(
+        "all",
+        &format!(
+            "source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, max_file: 2s }}\n",
+            server.url("all")
+        ),
+    );
+    let disk = SmallDisk::mount(&builder.folder().join("archive"), 48);
+    let mut daemon = builder.start();
+    let three = wait_for("three recordings", secs(40), || {
+        Some(daemon.recordings("all")).filter(|rows| rows.iter().filter(|row| row.complete).count() >= 3)
+    });
+    // Nothing goes while there is room.
+    let oldest = &three[0];
+    // A little more room than is to be kept free: the recordings themselves use it up.
+    disk.fill_up_to(MIN_FREE + 150_000);
+    let left = wait_for("the oldest to go", secs(60), || {
+        let rows = daemon.recordings("all");
+        (rows[0].id != oldest.id).then_some(rows)
+    });
+    assert!(!daemon.archive().join(&oldest.path).exists());
+    let ids: Vec<i64> = left.iter().map(|row| row.id).collect();
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "from the oldest on: {ids:?}");
+    assert!(ids.len() >= 2, "no more than needed: {ids:?}");
+    wait_for("free room", secs(15), || (disk.free_bytes() >= MIN_FREE).then_some(()));
+    assert_eq!(daemon.camera("all").unwrap()["state"], "running");
+    assert_eq!(daemon.alarms(), Vec::<serde_json::Value>::new());
+
+    // Somebody else takes more than all recordings hold: that is said, and recording goes on.
+    disk.fill_up_to(MIN_FREE - 6_000_000);
+    let alarm = wait_for("an alarm", secs(25), || daemon.alarms().into_iter().next());
+    assert_eq!(alarm["kind"], "disk_low", "{alarm}");
+    assert!(alarm["message"].as_str().unwrap().contains(daemon.archive().to_str().unwrap()), "{alarm}");
+    assert_eq!(daemon.camera("all").unwrap()["state"], "running");
+    assert_eq!(daemon.get_text("/readyz").0, 200);
+    disk.make_room();
+    wait_for("no alarm", secs(25), || daemon.alarms().is_empty().then_some(()));
+    assert!(daemon.gaps("all").is_empty());
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    assert_files_are_whole(&daemon);
+}
+
+/// A continuous and a motion camera, with nothing that can be written to at the start.
+fn trouble_at_start(server: &RtspServer) -> DaemonBuilder {
+    Daemon::builder().camera(
+        "all",
+        &format!("source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous }}\n", server.url("all")),
+    )
+}
+
+#[track_caller]
+fn degraded_then_well(mut daemon: Daemon, words: &str, mend: impl FnOnce()) {
+    let camera = daemon.wait_for_state("all", "degraded", secs(20));
+    assert!(camera["error"].as_str().unwrap().contains(words), "“{words}” in {camera}");
+    wait_for_disk_alarm(&daemon, "all", words);
+    assert_eq!(daemon.get_text("/readyz").0, 503);
+    daemon.wait_for_stderr("cannot record", secs(5));
+    mend();
+    wait_until_recording_again(&daemon, "all");
+    let row = daemon.wait_for_recording("all", secs(20), |_| true);
+    // What was tried while nothing could be written is a gap or was kept in memory; both may be.
+    wait_for("a second of video", secs(20), || {
+        (chrono::Utc::now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap()).then_some(())
+    });
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    assert!(!recording_files(&daemon.archive()).is_empty());
+    assert_files_are_whole(&daemon);
+}
+
+#[test]
+fn an_archive_that_is_no_folder_or_read_only_at_the_start_is_said_and_recovers() {
+    if !in_own_mounts("an_archive_that_is_no_folder_or_read_only_at_the_start_is_said_and_recovers") {
+        return;
+    }
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[Mount::new("all", &clip)]);
+
+    let builder = trouble_at_start(&server);
+    let archive = builder.folder().join("archive");
+    fs::write(&archive, "not a folder").unwrap();
+    degraded_then_well(builder.start(), "not a folder", || fs::remove_file(&archive).unwrap());
+
+    let builder = trouble_at_start(&server);
+    let disk = SmallDisk::mount(&builder.folder().join("archive"), 40);
+    disk.set_read_only(true);
+    degraded_then_well(builder.start(), "read-only", || disk.set_read_only(false));
+}
+
+#[test]
+fn a_missing_archive_folder_is_made_and_one_that_is_taken_away_comes_again() {
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[Mount::new("all", &clip)]);
+    let builder = Daemon::builder().global("archive: { path: not/yet/there, min_free: 10MB }").camera(
+        "all",
+        &format!(
+            "source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, max_file: 3s }}\n",
+            server.url("all")
+        ),
+    );
+    let mut daemon = builder.start();
+    let first = daemon.wait_for_recording("all", secs(20), |_| true);
+    let archive = daemon.folder().join("not/yet/there");
+    assert!(archive.join(&first.path).is_file());
+    fs::remove_dir_all(&archive).unwrap();
+    let next = wait_for("a recording in a new folder", secs(30), || {
+        recording_files(&archive).into_iter().find(|path| !path.ends_with(&first.path))
+    });
+    wait_for("it to be listed", secs(20), || {
+        daemon.recordings("all").into_iter().find(|row| archive.join(&row.path) == next && row.complete)
+    });
+    assert_eq!(daemon.camera("all").unwrap()["state"], "running");
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    for path in recording_files(&archive) {
+        decodes_cleanly(&path).unwrap();
+    }
+}
