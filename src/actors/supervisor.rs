@@ -449,8 +449,8 @@ impl Supervisor {
     }
 
     fn reload(&mut self, context: &mut Context<Self>) {
-        tracing::info!("reload");
         self.host.reloading();
+        tracing::info!("reload");
         for camera in self.cameras.values() {
             if let Run::Running { address, .. } = &camera.run {
                 address.do_send(RetryNow);
