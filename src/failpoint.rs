@@ -1,5 +1,17 @@
 //! Places where the tests make Tarsier fail on purpose. Compiled to nothing without the `failpoints` feature.
 
+/// Reads the environment's fail points; called once, as the process starts.
+#[cfg(feature = "failpoints")]
+pub fn set_up() {
+    // The scenario lasts as long as the process.
+    std::mem::forget(fail::FailScenario::setup());
+}
+
+/// Without the feature: nothing.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn set_up() {}
+
 /// Reaches the fail point `place@camera` (such as `writer.frame@yard`). What happens there is set by the
 /// environment variable `FAILPOINTS`, in the syntax of the `fail` crate.
 #[cfg(feature = "failpoints")]

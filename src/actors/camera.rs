@@ -90,6 +90,8 @@ impl Drop for OwnedRecorder {
 /// An actor that is restarted when it crashes.
 struct Child<A: Actor> {
     address: Option<Addr<A>>,
+    /// Which life of it this is.
+    generation: u64,
     backoff: Backoff,
     began: Instant,
     restart_at: Option<Instant>,
@@ -97,16 +99,22 @@ struct Child<A: Actor> {
 
 impl<A: Actor> Child<A> {
     fn new(now: Instant) -> Self {
-        Child { address: None, backoff: Backoff::default(), began: now, restart_at: None }
+        Child { address: None, generation: 0, backoff: Backoff::default(), began: now, restart_at: None }
     }
 
     fn started(&mut self, address: Addr<A>) {
         *self = Child {
             address: Some(address),
+            generation: self.generation + 1,
             began: clock::monotonic(),
             restart_at: None,
             backoff: self.backoff.clone(),
         };
+    }
+
+    /// Does it live, and in this life?
+    fn lives(&self, generation: u64) -> bool {
+        self.address.is_some() && self.generation == generation
     }
 
     /// It is gone: when it is started again.
@@ -167,22 +175,23 @@ impl Actor for CameraActor {
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "camera.stopped", |actor, _| {
-            if actor.stopping.is_none() {
-                actor.withdraw();
-            }
+            actor.end_gap(clock::utc_now());
+            actor.withdraw();
             tracing::info!("stopped");
         });
     }
 }
 
 impl CameraActor {
-    /// A camera that is ready to be started. `open_gap`: since when its video is missing, where it ran before.
+    /// A camera that is ready to be started. `open_gap`: since when its video is missing, where it ran before;
+    /// `crash`: why its last actor crashed, if that is why it starts.
     pub fn new(
         config: Arc<CameraConfig>,
         generation: u64,
         shared: Arc<Shared>,
         parent: Parent,
         open_gap: Option<OpenGap>,
+        crash: Option<String>,
     ) -> Self {
         let now = clock::monotonic();
         let entry = shared.registry.entry(&config.name);
@@ -216,7 +225,7 @@ impl CameraActor {
         entry.update(|status| {
             let at = clock::utc_now();
             (status.generation, status.started_at, status.since) = (generation, at, at);
-            (status.state, status.error) = (CameraState::Starting, None);
+            (status.state, status.error) = (CameraState::Starting, crash.clone());
             (status.resolution, status.codec) = (None, None);
         });
         CameraActor {
@@ -232,27 +241,28 @@ impl CameraActor {
             writer: Child::new(now),
             detector: Child::new(now),
             open_gap,
-            crash: None,
+            crash: crash.map(|text| (now, text)),
             draining: None,
             stopping: None,
         }
     }
 
-    /// Takes back what is published of a running camera. Once [`CameraStopped`] is said, the entry may be that of
-    /// the camera's next life.
+    /// Takes back what is published of a running camera, unless its next life has begun already.
     fn withdraw(&self) {
-        self.entry.set_ring(None);
+        self.entry.unset_ring(&self.main.ring);
         self.entry.update(|status| {
-            status.motion = false;
-            status.recording = false;
-            (status.fps, status.bitrate) = (0.0, 0);
+            if status.generation == self.generation {
+                status.motion = false;
+                status.recording = false;
+                (status.fps, status.bitrate) = (0.0, 0);
+            }
         });
     }
 
     fn start_writer(&mut self, context: &mut Context<Self>) {
         let writer = WriterActor {
             camera: self.config.name.clone(),
-            generation: self.generation,
+            generation: self.writer.generation + 1,
             recorder: Arc::clone(&self.recorder.0),
             archive: Arc::clone(&self.shared.archive),
             detector: None,
@@ -274,7 +284,7 @@ impl CameraActor {
         let looked_at = self.detect.as_ref().unwrap_or(&self.main);
         let detector = DetectorActor {
             camera: self.config.name.clone(),
-            generation: self.generation,
+            generation: self.detector.generation + 1,
             config: self.config.detect.clone(),
             ring: Arc::clone(&looked_at.ring),
             own_stream: self.detect.is_some(),
@@ -440,7 +450,13 @@ impl CameraActor {
         let covered_to = match self.main.phase {
             // Nothing was missing up to now.
             Phase::Ended => None,
-            _ => self.open_gap.map(|gap| gap.since).or_else(|| self.covered_to()),
+            // What is missing up to now has its own cause; the stop's begins here.
+            _ if self.open_gap.is_some() => {
+                let now = clock::utc_now();
+                self.end_gap(now);
+                Some(now)
+            }
+            _ => self.covered_to(),
         };
         let (camera, generation) = (self.config.name.clone(), self.generation);
         if let Some(writer) = &self.writer.address {
@@ -566,7 +582,17 @@ impl Handler<PartFailed> for CameraActor {
     type Result = ();
 
     fn handle(&mut self, failed: PartFailed, context: &mut Self::Context) {
-        guarded(self, context, "camera.part_failed", |actor, _| actor.part_failed(failed.part, &failed.cause));
+        guarded(self, context, "camera.part_failed", |actor, _| {
+            // Its `stopped` may crash, too: that is no second crash of the part.
+            let is_known = match failed.part {
+                Part::Writer => !actor.writer.lives(failed.generation),
+                Part::Detector => !actor.detector.lives(failed.generation),
+                Part::Camera | Part::Reader | Part::DetectorWorker | Part::ArchiveWorker => false,
+            };
+            if !is_known {
+                actor.part_failed(failed.part, &failed.cause);
+            }
+        });
     }
 }
 

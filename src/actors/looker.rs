@@ -153,6 +153,9 @@ impl Looker {
         if self.session.as_ref().is_none_or(|session| session.id != packet.session.id) {
             if let Some(old) = self.session.replace(Arc::clone(&packet.session)) {
                 self.decode(None, &old, look);
+                if let Some(motion) = self.motion.end() {
+                    look.changes.push(Change { session: old, seq, motion });
+                }
                 // A new connection is a new scene: settle again.
                 self.motion = Motion::new(
                     self.config.warm_up.as_micros() as i64,

@@ -198,6 +198,14 @@ impl CameraEntry {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
+    /// Takes `ring` away, unless it was replaced already.
+    pub fn unset_ring(&self, ring: &Arc<PacketRing>) {
+        let mut held = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, ring)) {
+            *held = None;
+        }
+    }
+
     /// Hands a command to the running camera. False where none runs (disabled, or its file is broken).
     pub fn command(&self, command: CameraCommand) -> bool {
         match &*self.commands.read().unwrap_or_else(PoisonError::into_inner) {

@@ -120,6 +120,8 @@ struct Camera {
     /// The bad news of the last scan, and since when it has been the same.
     doubt: Option<(Doubt, Instant)>,
     open_gap: Option<OpenGap>,
+    /// Why its last CameraActor crashed, for the next to tell.
+    crash: Option<String>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -352,8 +354,8 @@ impl Supervisor {
         let arbiter = &self.arbiters[generation as usize % self.arbiters.len()];
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let shared = Arc::clone(&self.shared);
-        let gap = camera.open_gap.take();
-        let actor = CameraActor::new(config, generation, shared, parent, gap);
+        let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
+        let actor = CameraActor::new(config, generation, shared, parent, gap, crash);
         let address = CameraActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let (to_camera, to_self, own_name) = (address.clone(), context.address(), name.to_owned());
         self.shared.registry.entry(name).set_commands(Some(Box::new(move |command| match command {
@@ -363,32 +365,35 @@ impl Supervisor {
         camera.run = Run::Running { address, generation, began: clock::monotonic() };
     }
 
-    /// A CameraActor is gone without having been told to.
+    /// A CameraActor crashed.
     fn camera_failed(&mut self, name: &str, generation: u64, cause: &str, context: &mut Context<Self>) {
         let Some(camera) = self.cameras.get_mut(name) else { return };
         let now = clock::monotonic();
-        match camera.run {
+        let (wait, was_stopping) = match camera.run {
             Run::Running { generation: running, began, .. } if running == generation => {
-                let wait = camera.backoff.failed(now - began, fastrand::f64());
-                tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
-                camera.run = Run::Waiting { until: now + wait };
-                let records = camera.config.as_deref().is_some_and(should_record);
-                camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
-                let entry = self.shared.registry.entry(name);
-                entry.set_commands(None);
-                let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;
-                entry.update(|status| {
-                    status.state = CameraState::Backoff;
-                    status.since = clock::utc_now();
-                    status.error = Some(format!("the camera actor crashed: {cause}"));
-                    status.restarts = restarts;
-                });
+                (camera.backoff.failed(now - began, fastrand::f64()), false)
             }
-            Run::Stopping { generation: stopping, .. } if stopping == generation => {
-                self.camera_stopped(name, None, context);
-            }
-            _ => {}
+            Run::Stopping { generation: stopping, .. } if stopping == generation => (Duration::ZERO, true),
+            _ => return,
+        };
+        tracing::error!(camera = name, generation, cause, wait_s = wait.as_secs_f64(), "crashed; restarts");
+        let text = format!("the camera actor crashed: {cause}");
+        camera.crash = Some(text.clone());
+        let entry = self.shared.registry.entry(name);
+        let restarts = entry.counters.restarts.fetch_add(1, Ordering::Relaxed) + 1;
+        entry.update(|status| {
+            status.state = CameraState::Backoff;
+            status.since = clock::utc_now();
+            status.error = Some(text);
+            status.restarts = restarts;
+        });
+        if was_stopping {
+            return self.camera_stopped(name, None, context);
         }
+        camera.run = Run::Waiting { until: now + wait };
+        let records = camera.config.as_deref().is_some_and(should_record);
+        camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+        entry.set_commands(None);
     }
 
     /// A CameraActor that was told to stop is gone: start the next, or leave it.
@@ -407,10 +412,12 @@ impl Supervisor {
     fn tick(&mut self, context: &mut Context<Self>) {
         self.host.alive();
         let now = clock::monotonic();
+        let is_ending = self.shutdown_since.is_some();
         let names: Vec<String> = self.cameras.keys().cloned().collect();
         for name in names {
             let Some(camera) = self.cameras.get(&name) else { continue };
             match &camera.run {
+                Run::Running { .. } | Run::Waiting { .. } if is_ending => self.drive(&name, GapCause::Down, context),
                 Run::Running { address, generation, .. } if !address.connected() => {
                     let generation = *generation;
                     self.camera_failed(&name, generation, "it ended without a word", context);
@@ -442,8 +449,8 @@ impl Supervisor {
     }
 
     fn reload(&mut self, context: &mut Context<Self>) {
-        tracing::info!("reload");
         self.host.reloading();
+        tracing::info!("reload");
         for camera in self.cameras.values() {
             if let Run::Running { address, .. } = &camera.run {
                 address.do_send(RetryNow);
@@ -519,7 +526,7 @@ fn should_record(config: &CameraConfig) -> bool {
 
 impl Camera {
     fn new() -> Self {
-        Camera { config: None, run: Run::Idle, backoff: Backoff::default(), doubt: None, open_gap: None }
+        Camera { config: None, run: Run::Idle, backoff: Backoff::default(), doubt: None, open_gap: None, crash: None }
     }
 }
 
@@ -628,14 +635,11 @@ impl Handler<Shutdown> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: Shutdown, context: &mut Self::Context) {
+        // Outside: whatever crashes, the end is not forgotten, and every tick brings it nearer.
+        self.shutdown_since.get_or_insert_with(clock::monotonic);
         survived(self, context, "supervisor.shutdown", |actor, context| {
             tracing::info!("stops: finishing all recordings");
             actor.host.stopping();
-            actor.shutdown_since = Some(clock::monotonic());
-            let names: Vec<String> = actor.cameras.keys().cloned().collect();
-            for name in names {
-                actor.drive(&name, GapCause::Down, context);
-            }
             actor.tick(context);
         });
     }

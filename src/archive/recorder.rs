@@ -103,16 +103,27 @@ pub struct CameraRecorder {
 #[derive(Default)]
 struct Inbox {
     sightings: VecDeque<Sighting>,
-    looked: Option<(u64, i64)>,
-    looked_utc: Option<DateTime<Utc>>,
+    looked: Option<Looked>,
     detector_down: Option<bool>,
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
 }
 
+/// How far the detector has looked.
+#[derive(Clone, Copy)]
+struct Looked {
+    session: u64,
+    pts_us: i64,
+    /// Set where its stream is another than the recorded one.
+    utc: Option<DateTime<Utc>>,
+}
+
 struct State {
     recorder: Recorder,
+    /// What the detector said, not yet answered; all of it is from before `looked`.
+    sightings: VecDeque<Sighting>,
+    looked: Option<Looked>,
     file: Option<OpenFile>,
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
@@ -172,6 +183,8 @@ impl CameraRecorder {
             inbox: Mutex::default(),
             state: Mutex::new(State {
                 recorder: Recorder::new(settings.decisions),
+                sightings: VecDeque::new(),
+                looked: None,
                 file: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
@@ -225,8 +238,7 @@ impl CameraRecorder {
     /// The detector has looked at everything up to here; `utc` where its stream is another than the recorded one.
     pub fn looked(self: &Arc<Self>, session: u64, pts_us: i64, utc: Option<DateTime<Utc>>) {
         let mut inbox = lock(&self.inbox);
-        inbox.looked = Some((session, pts_us));
-        inbox.looked_utc = utc;
+        inbox.looked = Some(Looked { session, pts_us, utc });
         inbox.detector_down = Some(false);
         drop(inbox);
         self.notice();
@@ -326,13 +338,17 @@ impl CameraRecorder {
         }
         state.retry_at = None;
         self.judge_detector(state);
+        self.take_inbox(state);
         let mut budget = PACKETS_A_TURN;
         let mut progress = self.advance(state, &mut budget);
         while progress == Progress::CaughtUp
-            && let Some(sighting) = { lock(&self.inbox).sightings.pop_front() }
+            && let Some(sighting) = state.sightings.front().copied()
         {
-            self.answer(state, sighting);
-            progress = self.advance(state, &mut budget);
+            progress = self.answer(state, sighting);
+            if progress == Progress::CaughtUp {
+                state.sightings.pop_front();
+                progress = self.advance(state, &mut budget);
+            }
         }
         if progress == Progress::CaughtUp {
             self.take_looked(state);
@@ -389,6 +405,14 @@ impl CameraRecorder {
         }
     }
 
+    /// Takes over what the detector said: all of it at once, because an event may be finished only when no
+    /// sighting from before `looked` is on its way.
+    fn take_inbox(&self, state: &mut State) {
+        let mut inbox = lock(&self.inbox);
+        state.sightings.append(&mut inbox.sightings);
+        state.looked = inbox.looked.take().or(state.looked.take());
+    }
+
     fn take_looked(&self, state: &mut State) {
         let newest = self.ring.newest();
         if !self.settings.detects {
@@ -397,12 +421,11 @@ impl CameraRecorder {
             }
             return;
         }
-        let mut inbox = lock(&self.inbox);
-        let (looked, utc) = (inbox.looked.take(), inbox.looked_utc.take());
-        drop(inbox);
-        let (session, pts_us) = match (looked, utc, newest) {
-            (Some(_), Some(utc), Some(newest)) => (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us())),
-            (Some(looked), None, _) => looked,
+        let (session, pts_us) = match (state.looked.take(), newest) {
+            (Some(Looked { utc: Some(utc), .. }), Some(newest)) => {
+                (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us()))
+            }
+            (Some(Looked { session, pts_us, utc: None }), _) => (session, pts_us),
             _ => return,
         };
         state.recorder.looked(session, pts_us);
@@ -412,8 +435,8 @@ impl CameraRecorder {
     }
 
     /// Begins an event or prolongs the open one.
-    fn answer(&self, state: &mut State, sighting: Sighting) {
-        let Some(newest) = self.ring.newest() else { return };
+    fn answer(&self, state: &mut State, sighting: Sighting) -> Progress {
+        let Some(newest) = self.ring.newest() else { return Progress::CaughtUp };
         let mut onset = sighting.onset;
         if let Some(mapped) = sighting.mapped {
             onset.session = newest.session.id;
@@ -423,9 +446,12 @@ impl CameraRecorder {
         }
         let answer = state.recorder.trigger(onset, |pts| self.ring.start_for(onset.session, pts));
         if let Answer::Begin(seq) = answer {
-            self.finish_event(state);
+            if self.finish_event(state) == Progress::Blocked {
+                return Progress::Blocked;
+            }
             state.recorder.begin(onset.session, seq, Some(onset));
         }
+        Progress::CaughtUp
     }
 
     /// Runs the state machine's steps over the ring.
@@ -468,10 +494,7 @@ impl CameraRecorder {
             };
             let done = match state.recorder.step(meta, |pts| self.ring.start_for(session, pts)) {
                 Step::Write => self.write(state, &packet),
-                Step::Begin => {
-                    let closed = self.close_file(state);
-                    self.begin_file(state, seq, &packet).and(closed)
-                }
+                Step::Begin => self.close_file(state).and_then(|()| self.begin_file(state, seq, &packet)),
                 Step::Skip => Ok(()),
                 Step::Wait => return Progress::CaughtUp,
                 Step::Finish => {
@@ -490,7 +513,9 @@ impl CameraRecorder {
     /// The ring let packets go that were to be stored: the disk was too slow for too long.
     fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
         let stored_to = state.file.as_ref().map(OpenFile::end);
-        let closed = self.close_file(state);
+        if self.close_file(state).is_err() {
+            return Progress::Blocked;
+        }
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
             let cause = if lock(&self.trouble).is_some() { GapCause::DiskError } else { GapCause::DiskTooSlow };
@@ -499,7 +524,7 @@ impl CameraRecorder {
                 state.lost_since = since.map(|since| (since, cause));
             }
         }
-        if closed.is_err() { Progress::Blocked } else { Progress::CaughtUp }
+        Progress::CaughtUp
     }
 
     fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), DiskRefused> {
@@ -624,7 +649,10 @@ impl CameraRecorder {
         }
         match self.archive.check_room() {
             Ok(()) => self.disk_is_well(),
-            Err(error) => self.disk_refuses(state, &error),
+            Err(error) => {
+                state.retry_at = Some(clock::monotonic() + DISK_RETRY);
+                self.disk_refuses(&error);
+            }
         }
     }
 
@@ -638,12 +666,12 @@ impl CameraRecorder {
         if state.lost_since.is_none() {
             state.lost_since = Some((since, GapCause::DiskError));
         }
-        self.disk_refuses(state, error);
+        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
+        self.disk_refuses(error);
         DiskRefused
     }
 
-    fn disk_refuses(&self, state: &mut State, error: &io::Error) {
-        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
+    fn disk_refuses(&self, error: &io::Error) {
         let text = self.archive.explain(error);
         *lock(&self.trouble) = Some(text.clone());
         self.tell(Fact::DiskTrouble(text));
@@ -654,7 +682,7 @@ impl CameraRecorder {
         // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
         self.in_file(state, |open| open.file.flush())?;
         let Some(open) = state.file.take() else { return Ok(()) };
-        let (end, extent, bytes) = (open.end(), open.file.extent(), open.file.bytes());
+        let (extent, bytes) = (open.file.extent(), open.file.bytes());
         state.in_file = true;
         let finished = open.file.finish();
         state.in_file = false;
@@ -665,11 +693,12 @@ impl CameraRecorder {
                 Ok(())
             }
             Err(error) => {
-                // It stays as a valid file without an index; the next start finalises it.
+                // Nothing is lost: it stays as a valid file without an index, and the next start finalises it.
                 let Extent { first_pts_us, end_pts_us, packets } = extent;
                 let finished = Finished { bytes, first_pts_us, end_pts_us, packets, complete: false };
                 self.closed(state, open.row, &open.session, finished);
-                Err(self.refused(state, &error, end))
+                self.disk_refuses(&error);
+                Ok(())
             }
         }
     }
@@ -684,16 +713,17 @@ impl CameraRecorder {
         self.tell(Fact::Closed(row));
     }
 
+    /// Finalises the event's file and forgets the event. Where the disk refuses, the event stays and is tried again.
     fn finish_event(&self, state: &mut State) -> Progress {
-        let closed = self.close_file(state);
+        if self.close_file(state).is_err() {
+            return Progress::Blocked;
+        }
         let at_cursor = state.recorder.cursor().and_then(|seq| self.ring.get(seq));
         state.recorder.finished();
-        if closed.is_ok()
-            && let Some(packet) = at_cursor.or_else(|| self.ring.newest())
-        {
+        if let Some(packet) = at_cursor.or_else(|| self.ring.newest()) {
             self.end_gap(state, packet.session.utc(packet.pts_us()));
         }
-        if closed.is_err() { Progress::Blocked } else { Progress::CaughtUp }
+        Progress::CaughtUp
     }
 }
 

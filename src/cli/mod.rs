@@ -59,6 +59,7 @@ enum Command {
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
+    crate::failpoint::set_up();
     let arguments = Arguments::parse();
     let config = arguments.config;
     let done = match arguments.command {

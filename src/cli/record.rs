@@ -95,7 +95,7 @@ impl Actor for Solo {
 
     fn started(&mut self, context: &mut Self::Context) {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
-        let camera = CameraActor::new(Arc::clone(&self.config), 1, Arc::clone(&self.shared), parent, None);
+        let camera = CameraActor::new(Arc::clone(&self.config), 1, Arc::clone(&self.shared), parent, None, None);
         self.camera = Some(camera.start());
         context.run_interval(TICK, |actor, context| {
             let status = actor.shared.registry.entry(&actor.config.name).status();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
@@ -26,6 +27,10 @@ use crate::web::{self, WebContext};
 
 /// Threads that carry the cameras' actors.
 const ARBITERS: usize = 2;
+/// After the signal that ends it the process lives no longer than this,
+const LAST_MOMENT: Duration = Duration::from_millis(4700);
+/// and these.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs until a signal ends it.
 pub fn run(config_path: &Path) -> anyhow::Result<u8> {
@@ -113,12 +118,27 @@ fn listen_to_signals(supervisor: Addr<Supervisor>) -> anyhow::Result<()> {
                 _ => {
                     is_stopping = true;
                     supervisor.do_send(Shutdown);
+                    end_in_time();
                 }
             }
         }
     };
     thread::Builder::new().name("signals".into()).spawn(listen).context("cannot listen to signals")?;
     Ok(())
+}
+
+/// Whatever hangs (a disk that stalls holds whoever writes to it): the process ends, and the next start repairs.
+fn end_in_time() {
+    let wait = || {
+        thread::sleep(LAST_MOMENT);
+        // From a thread of its own: the log may be on that disk.
+        thread::spawn(|| tracing::error!("something hangs and is left behind; the next start repairs what is open"));
+        thread::sleep(LAST_WORDS);
+        std::process::exit(i32::from(DONE));
+    };
+    if let Err(error) = thread::Builder::new().name("last-moment".into()).spawn(wait) {
+        tracing::error!(%error, "cannot watch over the end");
+    }
 }
 
 /// What the Supervisor tells systemd and the log.
