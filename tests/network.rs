@@ -174,6 +174,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
         Mount::new("basic", &clip).basic_auth("viewer", "right-1"),
         Mount::new("digest", &clip).digest_auth("viewer", "right-2"),
         Mount::new("sound", &with_sound).without_video(),
+        Mount::new("other", &clip),
     ]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
@@ -191,7 +192,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<h1>Hello</h1>")
     });
-    let missing = server.url("good").replace("/good", "/elsewhere");
+    let missing = server.url("other").replace("/other", "/elsewhere");
     let credentials = |user: &str, password: &str| format!("username: {user}\npassword: {password}\n");
     let cameras = [
         ("refused", continuous(&format!("rtsp://127.0.0.1:{}/live", closed_port())), "connection refused"),
@@ -316,7 +317,9 @@ fn streams_that_stall_tear_or_lie_are_lived_through() {
     }
     for name in ["stalls", "torn"] {
         for path in files_of(&daemon, name) {
-            decodes_cleanly(&path).unwrap();
+            // The last picture may be cut off where the stream was.
+            let units = vcl_units(&path, clip.codec);
+            assert_run_of(&units[..units.len() - 1], &vcl_units(&clip.path, clip.codec));
         }
     }
 }
