@@ -28,6 +28,7 @@ use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::Gap;
 use crate::domain::ring::RingBounds;
 use crate::media::PacketRing;
+use crate::media::packet::Session;
 
 const TICK: Duration = Duration::from_millis(250);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
@@ -37,6 +38,9 @@ const RING_SLACK: Duration = Duration::from_secs(10);
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
 const TELL_CRASH_FOR: Duration = Duration::from_secs(60);
+/// The first packets of a connection come late and in a burst; after so long the session's clock knows better when
+/// the first of them was taken.
+const CLOCK_SETTLES: Duration = Duration::from_millis(500);
 /// A closing connection gets so long before the recording is finished without waiting for it.
 const CLOSE_CONNECTION: Duration = Duration::from_millis(700);
 /// A camera that stops has to be done by then.
@@ -66,11 +70,20 @@ pub struct CameraActor {
     writer: Child<WriterActor>,
     detector: Child<DetectorActor>,
     open_gap: Option<OpenGap>,
+    /// Where the open gap ends. It is written down a moment later.
+    returned: Option<Returned>,
     /// The last crash of a part.
     crash: Option<(Instant, String)>,
     /// A session ended; by then its recording is finished with or without the detector.
     draining: Option<(u64, Instant)>,
     stopping: Option<Stopping>,
+}
+
+/// The first picture after a gap.
+struct Returned {
+    session: Arc<Session>,
+    first_pts_us: i64,
+    at: Instant,
 }
 
 struct Stopping {
@@ -240,6 +253,7 @@ impl CameraActor {
             writer: Child::new(now),
             detector: Child::new(now),
             open_gap,
+            returned: None,
             crash: crash.map(|text| (now, text)),
             draining: None,
             stopping: None,
@@ -354,6 +368,7 @@ impl CameraActor {
                 _ => self.recorder.0.session_ended(session),
             }
         }
+        self.end_gap();
         if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
             let since = self.covered_to().unwrap_or(self.entry.status().started_at);
             self.open_gap = Some(OpenGap { since, cause });
@@ -365,8 +380,11 @@ impl CameraActor {
         self.main.ring.newest().map(|packet| packet.session.utc(packet.pts_us()))
     }
 
-    fn end_gap(&mut self, end: DateTime<Utc>) {
+    /// Writes down the gap that is over, if one is.
+    fn end_gap(&mut self) {
+        let Some(Returned { session, first_pts_us, .. }) = self.returned.take() else { return };
         if let Some(OpenGap { since, cause }) = self.open_gap.take() {
+            let end = session.utc(first_pts_us);
             let gap = Gap { camera: self.config.name.clone(), start: since, end, cause };
             gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
         }
@@ -423,6 +441,9 @@ impl CameraActor {
         {
             self.recorder.0.session_ended(session);
         }
+        if self.returned.as_ref().is_some_and(|returned| clock::monotonic() - returned.at >= CLOCK_SETTLES) {
+            self.end_gap();
+        }
         if self.crash.as_ref().is_some_and(|(at, _)| clock::monotonic() - *at > TELL_CRASH_FOR) {
             self.crash = None;
         }
@@ -446,6 +467,7 @@ impl CameraActor {
         if !self.main.is_finished() {
             self.shared.registry.thread_abandoned();
         }
+        self.end_gap();
         let covered_to = match self.main.phase {
             // Nothing was missing up to now.
             Phase::Ended => None,
@@ -538,11 +560,11 @@ impl Handler<FeedReport> for CameraActor {
                 return;
             }
             match report.news {
-                FeedNews::Live { session, first } => {
-                    let again = line.live(session);
+                FeedNews::Live { session, first_pts_us } => {
+                    let again = line.live(session.id);
                     if feed == Feed::Main {
                         actor.entry.counters.reconnects.fetch_add(u64::from(again), Ordering::Relaxed);
-                        actor.end_gap(first);
+                        actor.returned = Some(Returned { session, first_pts_us, at: clock::monotonic() });
                         tracing::info!("connected");
                     }
                 }
