@@ -188,6 +188,7 @@ impl Actor for CameraActor {
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "camera.stopped", |actor, _| {
+            actor.end_gap(clock::utc_now());
             actor.withdraw();
             tracing::info!("stopped");
         });
@@ -471,7 +472,13 @@ impl CameraActor {
         let covered_to = match self.main.phase {
             // Nothing was missing up to now.
             Phase::Ended => None,
-            _ => self.open_gap.map(|gap| gap.since).or_else(|| self.covered_to()),
+            // What is missing up to now has its own cause; the stop's begins here.
+            _ if self.open_gap.is_some() => {
+                let now = clock::utc_now();
+                self.end_gap(now);
+                Some(now)
+            }
+            _ => self.covered_to(),
         };
         let (camera, generation) = (self.config.name.clone(), self.generation);
         if let Some(writer) = &self.writer.address {

@@ -147,7 +147,7 @@ fn the_example_is_the_defaults_and_has_every_key() {
 #[test]
 fn the_demo_and_the_global_example_can_be_loaded() {
     let house = House::new()
-        .with("tarsier.yaml", include_str!("../../tarsier.example.yaml"))
+        .with("tarsier.yaml", include_str!("../../deploy/tarsier.yaml"))
         .with("config.d/demo.yaml", include_str!("../../config.d/demo.yaml"));
     let demo = house.camera("demo");
     assert!(demo.repeat && demo.source.expose().ends_with("/demo.mp4"));
@@ -158,7 +158,7 @@ fn the_demo_and_the_global_example_can_be_loaded() {
         (&bare.log.level, bare.log.backups, bare.web.listen, bare.archive.min_free)
     );
     for key in GLOBAL {
-        assert!(house.load().0.settings.get(key.path).is_some(), "{} is not in tarsier.example.yaml", key.path);
+        assert!(house.load().0.settings.get(key.path).is_some(), "{} is not in deploy/tarsier.yaml", key.path);
     }
 }
 
