@@ -188,6 +188,7 @@ impl Actor for CameraActor {
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "camera.stopped", |actor, _| {
+            actor.end_returned_gap();
             actor.end_gap(clock::utc_now());
             actor.withdraw();
             tracing::info!("stopped");
@@ -369,7 +370,7 @@ impl CameraActor {
                 _ => self.recorder.0.session_ended(session),
             }
         }
-        self.end_gap();
+        self.end_returned_gap();
         if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
             let since = self.covered_to().unwrap_or(self.entry.status().started_at);
             self.open_gap = Some(OpenGap { since, cause });
@@ -381,11 +382,15 @@ impl CameraActor {
         self.main.ring.newest().map(|packet| packet.session.utc(packet.pts_us()))
     }
 
-    /// Writes down the gap that is over, if one is.
-    fn end_gap(&mut self) {
-        let Some(Returned { session, first_pts_us, .. }) = self.returned.take() else { return };
+    /// Writes down the open gap, if the first picture after it has come.
+    fn end_returned_gap(&mut self) {
+        if let Some(Returned { session, first_pts_us, .. }) = self.returned.take() {
+            self.end_gap(session.utc(first_pts_us));
+        }
+    }
+
+    fn end_gap(&mut self, end: DateTime<Utc>) {
         if let Some(OpenGap { since, cause }) = self.open_gap.take() {
-            let end = session.utc(first_pts_us);
             let gap = Gap { camera: self.config.name.clone(), start: since, end, cause };
             gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
         }
@@ -443,7 +448,7 @@ impl CameraActor {
             self.recorder.0.session_ended(session);
         }
         if self.returned.as_ref().is_some_and(|returned| clock::monotonic() - returned.at >= CLOCK_SETTLES) {
-            self.end_gap();
+            self.end_returned_gap();
         }
         if self.crash.as_ref().is_some_and(|(at, _)| clock::monotonic() - *at > TELL_CRASH_FOR) {
             self.crash = None;
@@ -468,7 +473,7 @@ impl CameraActor {
         if !self.main.is_finished() {
             self.shared.registry.thread_abandoned();
         }
-        self.end_gap();
+        self.end_returned_gap();
         let covered_to = match self.main.phase {
             // Nothing was missing up to now.
             Phase::Ended => None,
