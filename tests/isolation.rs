@@ -56,9 +56,8 @@ impl Drop for Flood {
 #[test]
 fn hanging_flooding_and_garbled_cameras_harm_no_other() {
     let clip = Clip::spec().size(160, 120).fps(FPS).seconds(60.0).gop_seconds(2.0).motion(3.0, 60.0).make();
-    let server = RtspServer::start(
-        &["north", "south", "stalled", "garbled", "hung"].map(|name| Mount::new(name, &clip)),
-    );
+    let server =
+        RtspServer::start(&["north", "south", "stalled", "garbled", "hung"].map(|name| Mount::new(name, &clip)));
     let relays = ["stalled", "garbled"].map(|name| Relay::to(server.port(name)));
     let noise = Flood::start("");
     let pictures = Flood::start(

@@ -91,7 +91,8 @@ fn kill_9_costs_at_most_a_second() {
         let began = Utc::now();
         daemon.restart();
         let life_began = monotonic();
-        let wait_until = |at: Duration| wait_for("the instant", secs(20), || (life_began.elapsed() >= at).then_some(()));
+        let wait_until =
+            |at: Duration| wait_for("the instant", secs(20), || (life_began.elapsed() >= at).then_some(()));
         let end = Duration::from_millis(random.u64(0..LONGEST_LIFE_MS));
         if life % 5 == 1 {
             for (camera, _) in CAMERAS {
@@ -159,6 +160,11 @@ fn kill_9_costs_at_most_a_second() {
             assert!(listed.contains(file), "{} is not complete in the index", file.display());
         }
     }
-    eprintln!("{judged} ends judged, {open_checked} open files, {restarts_checked} restarts; lost {longest_loss} pictures");
-    assert!(judged >= KILLS && open_checked >= 5 && restarts_checked >= 5, "{judged} {open_checked} {restarts_checked}");
+    eprintln!(
+        "{judged} ends judged, {open_checked} open files, {restarts_checked} restarts; lost {longest_loss} pictures"
+    );
+    assert!(
+        judged >= KILLS && open_checked >= 5 && restarts_checked >= 5,
+        "{judged} {open_checked} {restarts_checked}"
+    );
 }
