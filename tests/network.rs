@@ -202,7 +202,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
         ("garbage", continuous(&format!("rtsp://127.0.0.1:{garbage}/live")), ""),
         ("endless", continuous(&format!("rtsp://127.0.0.1:{line_without_end}/live")), ""),
         ("flood", continuous(&format!("http://127.0.0.1:{garbage}/live")), ""),
-        ("hangs-up", continuous(&format!("rtsp://127.0.0.1:{hangs_up}/live")), "hung up"),
+        ("hangs-up", continuous(&format!("rtsp://127.0.0.1:{hangs_up}/live")), ""),
         ("page", continuous(&format!("http://127.0.0.1:{page}/")), "no video stream"),
         (
             "basic",
@@ -284,7 +284,7 @@ fn streams_that_stall_tear_or_lie_are_lived_through() {
     // An hour on, back again, half an hour back.
     server.shift_timestamps("jumps", 3600.0);
     let camera = wait_for_cause(&daemon, "stalls", "nothing came for 4 s", secs(15));
-    assert!(began.elapsed() < secs(4 + 4), "within read_timeout: {:?} {camera}", began.elapsed());
+    assert!(began.elapsed() < secs(4 + 2), "within read_timeout: {:?} {camera}", began.elapsed());
     server.shift_timestamps("jumps", 0.0);
     wait_for_packets(&daemon, "jumps", 30.0);
     server.shift_timestamps("jumps", -1800.0);
@@ -339,7 +339,7 @@ fn rtsp_over_udp_and_with_credentials_of_their_own() {
         .camera("auto", &(continuous(&plain("auto")) + "transport: auto\n"))
         .camera("basic", &(continuous(&plain("basic")) + &format!("username: viewer\npassword: \"{password}\"\n")))
         .camera("digest", &(continuous(&plain("digest")) + "username: the viewer\npassword_file: digest.password\n"));
-    std::fs::write(builder.folder().join("config.d/digest.password"), format!("{password}\n")).unwrap();
+    std::fs::write(builder.folder().join("digest.password"), format!("{password}\n")).unwrap();
     let mut daemon = builder.start();
     for name in names {
         daemon.wait_for_state(name, "running", secs(40));

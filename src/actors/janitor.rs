@@ -91,7 +91,9 @@ fn scan(archive: &Archive) {
 fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) {
     let now = clock::utc_now();
     let alarm = |kind: &str, message: Option<String>| match message {
-        Some(message) => registry.raise_alarm(kind, None, now, message),
+        Some(message) => {
+            registry.raise_alarm(kind, None, now, message);
+        }
         None => registry.clear_alarm(kind, None),
     };
     alarm(INDEX_ALARM, archive.index().trouble());

@@ -115,12 +115,17 @@ impl Registry {
         self.events.subscribe()
     }
 
-    /// Raises an alarm; one that is already up keeps its time and takes the new message.
-    pub fn raise_alarm(&self, kind: &str, camera: Option<&str>, now: DateTime<Utc>, message: String) {
+    /// Raises an alarm; one that is already up keeps its time and takes the new message. True if it says what it
+    /// did not say before.
+    pub fn raise_alarm(&self, kind: &str, camera: Option<&str>, now: DateTime<Utc>, message: String) -> bool {
         let key = (kind.to_owned(), camera.map(str::to_owned));
         let mut alarms = self.alarms.write().unwrap_or_else(PoisonError::into_inner);
         match alarms.get_mut(&key) {
-            Some(alarm) => alarm.message = message,
+            Some(alarm) => {
+                let is_new = alarm.message != message;
+                alarm.message = message;
+                is_new
+            }
             None => {
                 let (kind, camera) = key.clone();
                 alarms.insert(
@@ -129,6 +134,7 @@ impl Registry {
                 );
                 drop(alarms);
                 self.tell(Event::Alarm { kind, camera, message, active: true });
+                true
             }
         }
     }

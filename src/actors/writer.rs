@@ -101,8 +101,9 @@ impl WriterActor {
             }
             Fact::Gap(gap) => gaps::write_down(&self.archive, &self.entry, &self.registry, gap),
             Fact::DiskTrouble(message) => {
-                tracing::error!(cause = message, "cannot record");
-                self.registry.raise_alarm(DISK_ALARM, Some(&camera), clock::utc_now(), message);
+                if self.registry.raise_alarm(DISK_ALARM, Some(&camera), clock::utc_now(), message.clone()) {
+                    tracing::error!(cause = message, "cannot record");
+                }
                 self.set_recording(false);
             }
             Fact::DiskWell => {

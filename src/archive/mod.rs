@@ -117,6 +117,16 @@ impl Archive {
         let _ = self.turns.send(Turn::Of(recorder));
     }
 
+    /// Is the archive there, writable, and with room for a new file?
+    fn check_room(&self) -> io::Result<()> {
+        std::fs::create_dir_all(&self.root)?;
+        rustix::fs::access(&self.root, rustix::fs::Access::WRITE_OK)?;
+        if disk::space(&self.root)?.free_bytes < RESERVE_BYTES {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
+
     /// Makes the file of a recording under its name by the layout. Returns it with its path below the root.
     fn create_file(
         &self,
@@ -125,10 +135,7 @@ impl Archive {
         stream: &Arc<StreamInfo>,
         with_audio: bool,
     ) -> io::Result<(RecordingFile, String)> {
-        std::fs::create_dir_all(&self.root)?;
-        if disk::space(&self.root)?.free_bytes < RESERVE_BYTES {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
+        self.check_room()?;
         for attempt in 1..=NAME_ATTEMPTS {
             let relative = self.layout.path(&meta.camera, meta.start, attempt, container.extension());
             let path = self.root.join(&relative);
@@ -189,6 +196,9 @@ impl Archive {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 self.ask_for_room();
                 format!("the disk of {root} is full (free some space, or lower retention.max_size)")
+            }
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                format!("{root} is not a folder (move the file that is in its place away, or change archive.path)")
             }
             io::ErrorKind::ReadOnlyFilesystem => format!("the disk of {root} is read-only (check and remount it)"),
             io::ErrorKind::PermissionDenied => {

@@ -70,7 +70,7 @@ pub enum Fact {
     Opened(Recording),
     Closed(Recording),
     Gap(Gap),
-    /// The disk refuses, and why; told once, not at every try.
+    /// The disk refuses: what, and what to do. Told at every try.
     DiskTrouble(String),
     DiskWell,
     /// The work itself crashed and goes on after the wait.
@@ -360,6 +360,9 @@ impl CameraRecorder {
                 progress = self.finish_event(state);
             }
         }
+        if progress == Progress::CaughtUp && state.recorder.cursor().is_none() {
+            self.look_after_disk(state);
+        }
         if progress != Progress::Busy
             && let Some(open) = &mut state.file
         {
@@ -598,9 +601,7 @@ impl CameraRecorder {
                 open.flushed_at = clock::monotonic();
                 self.counters.recorded_bytes.fetch_add(written, Ordering::Relaxed);
                 self.archive.wrote();
-                if lock(&self.trouble).take().is_some() {
-                    self.tell(Fact::DiskWell);
-                }
+                self.disk_is_well();
             }
         }
         Ok(())
@@ -641,21 +642,39 @@ impl CameraRecorder {
         session.utc(stored_us)
     }
 
+    /// Nothing is to be recorded now: is the disk that refused well again?
+    fn look_after_disk(&self, state: &mut State) {
+        if lock(&self.trouble).is_none() {
+            return;
+        }
+        match self.archive.check_room() {
+            Ok(()) => self.disk_is_well(),
+            Err(error) => {
+                state.retry_at = Some(clock::monotonic() + DISK_RETRY);
+                self.disk_refuses(&error);
+            }
+        }
+    }
+
+    fn disk_is_well(&self) {
+        if lock(&self.trouble).take().is_some() {
+            self.tell(Fact::DiskWell);
+        }
+    }
+
     fn refused(&self, state: &mut State, error: &io::Error, since: DateTime<Utc>) -> DiskRefused {
-        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
         if state.lost_since.is_none() {
             state.lost_since = Some((since, GapCause::DiskError));
         }
+        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
         self.disk_refuses(error);
         DiskRefused
     }
 
     fn disk_refuses(&self, error: &io::Error) {
         let text = self.archive.explain(error);
-        let before = lock(&self.trouble).replace(text.clone());
-        if before.as_ref() != Some(&text) {
-            self.tell(Fact::DiskTrouble(text));
-        }
+        *lock(&self.trouble) = Some(text.clone());
+        self.tell(Fact::DiskTrouble(text));
     }
 
     /// Finalises the open file, if any.

@@ -61,13 +61,19 @@ impl TryFrom<String> for LayoutText {
     }
 }
 
+/// From the root on, unless the working folder is gone.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// Paths become relative to `folder`, the folder of `tarsier.yaml`.
 pub(super) fn build(settings: &Settings, file: &Mark, folder: &Path) -> Result<GlobalConfig, Problem> {
     let raw: RawGlobal = settings.typed(GLOBAL, file)?;
     Ok(GlobalConfig {
         cameras_dir: folder.join(raw.cameras),
         archive: ArchiveConfig {
-            path: folder.join(raw.archive.path),
+            // Alarms name it to people who don't know where the daemon was started.
+            path: absolute(folder.join(raw.archive.path)),
             layout: raw.archive.layout.0,
             max_size_bytes: raw.archive.max_size.map(|size| size.0),
             min_free: raw.archive.min_free.0,

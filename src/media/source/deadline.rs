@@ -50,6 +50,8 @@ pub(super) struct Deadline {
     began: Instant,
     /// Microseconds after `began`.
     at_us: AtomicU64,
+    /// It has passed while the library was waiting, which was told to give up.
+    interrupted: AtomicBool,
     closing: AtomicBool,
 }
 
@@ -59,6 +61,7 @@ impl Deadline {
             cancel: cancel.clone(),
             began: clock::monotonic(),
             at_us: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         };
         deadline.set(after);
@@ -73,6 +76,7 @@ impl Deadline {
     pub fn set(&self, after: Duration) {
         let after_us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         self.at_us.store(self.elapsed_us().saturating_add(after_us), Ordering::Relaxed);
+        self.interrupted.store(false, Ordering::Relaxed);
     }
 
     /// From now on only closing is left to do: a cancelled caller still wants the camera to be told.
@@ -93,7 +97,16 @@ impl Deadline {
         self.cancel.is_cancelled()
     }
 
+    /// Did a wait end because of the deadline, whatever the call made of it?
+    pub fn has_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
     pub fn interrupts(&self) -> bool {
-        self.has_passed() || (self.is_cancelled() && !self.closing.load(Ordering::Relaxed))
+        if self.has_passed() {
+            self.interrupted.store(true, Ordering::Relaxed);
+            return true;
+        }
+        self.is_cancelled() && !self.closing.load(Ordering::Relaxed)
     }
 }

@@ -25,7 +25,7 @@ use crate::media::packet::{Packet, Session};
 
 /// With `transport: auto`, UDP has this long to bring packets before TCP is tried.
 const UDP_TRIAL: Duration = Duration::from_secs(3);
-/// A camera that was late with its stream is told that nobody waits any more, within this time.
+/// A camera that was late with its stream, or fell silent, is told that nobody waits any more, within this time.
 const HANG_UP_TIMEOUT: Duration = Duration::from_millis(200);
 /// Receive buffer asked for each UDP socket.
 const UDP_BUFFER_BYTES: u32 = 4 << 20;
@@ -177,9 +177,16 @@ impl LibavSource {
         self.error(SourceErrorKind::Cancelled, "stopped")
     }
 
+    fn silent(&self) -> SourceError {
+        let limit = self.options.read_timeout.as_secs_f64();
+        let what = format!("nothing came for {limit} s; is the camera still on, and the network up?");
+        self.error(SourceErrorKind::Timeout, what)
+    }
+
     fn close(&mut self) {
+        let is_silent = matches!(&self.state, State::Ending(Err(error)) if error.kind == SourceErrorKind::Timeout);
         if let Some(opened) = self.input.take() {
-            opened.deadline.close_within(CLOSE_TIMEOUT);
+            opened.deadline.close_within(if is_silent { HANG_UP_TIMEOUT } else { CLOSE_TIMEOUT });
         }
     }
 
@@ -209,10 +216,15 @@ impl LibavSource {
         if self.live {
             self.without_video += began.elapsed_now();
         }
+        let interrupted = opened.deadline.has_interrupted();
         match result {
             Ok(()) => {
                 self.bad_reads = 0;
                 self.take(payload);
+                if interrupted && !self.cancel.is_cancelled() {
+                    // What its parser still held when it was told to give up: the camera sent nothing.
+                    return Err(self.silent());
+                }
                 self.look_for_keyframe()
             }
             Err(Error::Eof) => self.at_end(),
@@ -295,9 +307,7 @@ impl LibavSource {
             return Err(self.cancelled());
         }
         if deadline_passed || error == Error::Exit || error == (Error::Other { errno: libc::ETIMEDOUT }) {
-            let limit = self.options.read_timeout.as_secs_f64();
-            let what = format!("nothing came for {limit} s; is the camera still on, and the network up?");
-            return Err(self.error(SourceErrorKind::Timeout, what));
+            return Err(self.silent());
         }
         self.bad_reads += 1;
         let passing = matches!(error, Error::InvalidData | Error::Other { errno: libc::EAGAIN });
