@@ -567,7 +567,7 @@ fn sighup_rereads_retries_and_reopens() {
     // A camera that waits is tried at once. Its own wait is longer than what is allowed here.
     let waits = |text: &str| {
         let waits = text.lines().filter(|line| line.contains("camera=dead") && line.contains("tries again"));
-        waits.filter_map(|line| line.split("wait_s=").nth(1)?.split(' ').next()?.parse::<f64>().ok()).last()
+        waits.filter_map(|line| line.split("wait_s=").nth(1)?.split(' ').next()?.parse::<f64>().ok()).next_back()
     };
     wait_for("a long wait", secs(120), || waits(&daemon.stderr()).filter(|wait| *wait > 11.0));
     assert_eq!(daemon.camera("dead").unwrap()["state"], "backoff");
