@@ -104,7 +104,7 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     // The event is long over, and nothing of it was left to store.
     assert_eq!(daemon.camera("hand").unwrap()["recording"], false);
     wait_for("more video on the disk", secs(20), || {
-        (chrono::Utc::now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
+        (tarsier::clock::utc_now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
     });
     assert_eq!(server.stats("all").connections, 1, "the disk is no reason to connect anew");
     assert_eq!(daemon.terminate(secs(6)), Some(0));
@@ -185,7 +185,8 @@ fn degraded_then_well(mut daemon: Daemon, words: &str, mend: impl FnOnce()) {
     let row = daemon.wait_for_recording("all", secs(20), |_| true);
     // What was tried while nothing could be written is a gap or was kept in memory; both may be.
     wait_for("a second of video", secs(20), || {
-        (chrono::Utc::now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap()).then_some(())
+        (tarsier::clock::utc_now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap())
+            .then_some(())
     });
     assert_eq!(daemon.terminate(secs(6)), Some(0));
     assert!(!recording_files(&daemon.archive()).is_empty());

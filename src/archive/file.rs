@@ -208,6 +208,17 @@ pub struct Repaired {
     pub already_complete: bool,
 }
 
+impl Repaired {
+    /// Nothing in a file is later than the last write to it. Its own start may be: that was noted with the first
+    /// packet, and a camera that sends its last seconds at once is understood only by the packets that follow.
+    fn not_after(mut self, written: DateTime<Utc>) -> Self {
+        let late = (self.end - written).max(TimeDelta::zero());
+        self.end -= late;
+        self.meta.start -= late;
+        self
+    }
+}
+
 /// Why a file could not be made whole. It is left as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
@@ -229,8 +240,10 @@ pub fn repair(path: &Path) -> Result<Option<Repaired>, RepairError> {
             Ok(Some(repaired(found, bytes, true)))
         }
         RepairPlan::Finish { found, keep, trailer } => {
+            let written = std::fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(in_io)?;
             finish_file(path, keep, &trailer).map_err(in_io)?;
-            Ok(Some(repaired(found, keep + trailer.append.len() as u64, false)))
+            let repaired = repaired(found, keep + trailer.append.len() as u64, false);
+            Ok(Some(repaired.not_after(written.into())))
         }
         RepairPlan::Delete => {
             std::fs::remove_file(path).map_err(in_io)?;

@@ -162,9 +162,12 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
     };
     match file::repair(&path) {
         Ok(Some(repaired)) => {
-            let end = repaired.end;
+            // Of a closed recording the row knows better than the file, whose start was noted with its first packet.
+            let start = if repaired.already_complete { row.start } else { repaired.meta.start };
+            let end = start + (repaired.end - repaired.meta.start);
             count(&row.path, &repaired, report);
             index.put(Recording {
+                start,
                 end: Some(end),
                 bytes: repaired.bytes,
                 pre_alarm_s: row.pre_alarm_s.or(repaired.meta.pre_alarm_s),

@@ -5,7 +5,8 @@
 //! by at most 500 ppm, so that the time of rows never jumps. The envelope is the minimum over the last one to
 //! two windows, so that a camera whose clock is slow is followed too.
 
-/// Stream time in which the map may still jump down.
+/// For so long after the first arrival the map may still jump down. Not a length of stream time: a camera may
+/// send a whole GOP of many seconds at once.
 const SETTLING_US: i64 = 5_000_000;
 /// Length of one window of the envelope.
 const WINDOW_US: i64 = 60_000_000;
@@ -19,7 +20,8 @@ pub struct UtcMap {
 
 #[derive(Clone, Debug)]
 struct State {
-    first_dts_us: i64,
+    first_arrival_us: i64,
+    settled: bool,
     last_dts_us: i64,
     /// UTC - stream time, as mapped now.
     offset_us: i64,
@@ -34,7 +36,8 @@ impl UtcMap {
         let difference = arrival_us - dts_us;
         let Some(state) = &mut self.state else {
             self.state = Some(State {
-                first_dts_us: dts_us,
+                first_arrival_us: arrival_us,
+                settled: false,
                 last_dts_us: dts_us,
                 offset_us: difference,
                 window_start_us: dts_us,
@@ -52,7 +55,9 @@ impl UtcMap {
         let envelope = state.window_min_us.min(state.previous_min_us);
         let elapsed = (dts_us - state.last_dts_us).max(0);
         state.last_dts_us = state.last_dts_us.max(dts_us);
-        if dts_us - state.first_dts_us <= SETTLING_US {
+        // For good: the wall clock may be set back.
+        state.settled |= arrival_us - state.first_arrival_us > SETTLING_US;
+        if !state.settled {
             state.offset_us = state.offset_us.min(envelope);
         } else {
             let step = elapsed * SLEW_PPM / 1_000_000;
@@ -88,6 +93,16 @@ mod tests {
             map.observe(frame * 66_667, UTC + frame * 66_667);
         }
         assert!((map.utc_us(1_000_000) - (UTC + 1_000_000)).abs() < 70_000);
+    }
+
+    #[test]
+    fn a_burst_may_be_a_long_gop() {
+        let mut map = UtcMap::default();
+        for frame in 0..120 {
+            map.observe(frame * 100_000, UTC + 12_000_000);
+        }
+        map.observe(12_000_000, UTC + 12_000_000);
+        assert_eq!(map.utc_us(0), UTC);
     }
 
     #[test]
