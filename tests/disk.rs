@@ -182,7 +182,8 @@ fn degraded_then_well(mut daemon: Daemon, words: &str, mend: impl FnOnce()) {
     let row = daemon.wait_for_recording("all", secs(20), |_| true);
     // What was tried while nothing could be written is a gap or was kept in memory; both may be.
     wait_for("a second of video", secs(20), || {
-        (tarsier::clock::utc_now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap()).then_some(())
+        (tarsier::clock::utc_now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap())
+            .then_some(())
     });
     assert_eq!(daemon.terminate(secs(6)), Some(0));
     assert!(!recording_files(&daemon.archive()).is_empty());
