@@ -121,7 +121,7 @@ fn recordings_play_and_seek_in_a_browser_and_the_page_shows_them() {
     }
     // One that is still being written plays as far as it is.
     let open = daemon.wait_for_recording("gate", secs(20), |recording| {
-        !recording.complete && chrono::Utc::now() - recording.start > chrono::TimeDelta::seconds(3)
+        !recording.complete && tarsier::clock::utc_now() - recording.start > chrono::TimeDelta::seconds(3)
     });
     let found = in_player(
         &mut browser,

@@ -57,6 +57,7 @@ fn wait_until_read(daemon: &Daemon) {
 #[track_caller]
 fn restarts_once(daemon: &Daemon, name: &str, edit: impl FnOnce()) {
     let before = daemon.wait_for_camera(name, secs(40), records);
+    let newest = newest_generation(daemon);
     edit();
     let after = daemon
         .wait_for_camera(name, secs(40), |camera| camera["generation"] != before["generation"] && records(camera));
@@ -139,20 +140,12 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
         fs::remove_file(daemon.folder().join("config.d/edited.yaml~")).unwrap();
     });
 
-    // Each restart was written down as a gap between two recordings.
-    let gaps = daemon.gaps("edited");
-    assert_eq!(gaps.len(), 3, "{gaps:?}");
-    assert!(gaps.iter().all(|gap| gap["cause"] == "reload"), "{gaps:?}");
-    let rows = daemon.recordings("edited");
-    assert_eq!(rows.len(), 4, "{rows:?}");
-    let time = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
-    let near =
-        |a: chrono::DateTime<chrono::Utc>, b: chrono::DateTime<chrono::Utc>| (a - b).num_milliseconds().abs() < 500;
-    for pair in rows.windows(2) {
-        let end = pair[0].end.expect("it is closed");
-        let gap = gaps.iter().find(|gap| near(time(&gap["start"]), end) && near(time(&gap["end"]), pair[1].start));
-        assert!(gap.is_some(), "no gap from {end} to {} in {gaps:?}", pair[1].start);
-    }
+    // Each restart is written down.
+    let gaps_are = |count: usize| {
+        wait_for(&format!("{count} gaps"), secs(10), || (daemon.gaps("edited").len() >= count).then_some(()));
+        assert_eq!(daemon.gaps("edited").len(), count);
+    };
+    gaps_are(3);
     assert!(daemon.metric("tarsier_gap_seconds_total", "edited").unwrap() > 0.0);
 
     // A fault leaves the camera as it is, and says where it lies.
@@ -168,7 +161,7 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     // Another fault takes its place.
     daemon.write_camera("edited", &good.replace("source:", "source"));
     daemon.wait_for_camera("edited", secs(30), |camera| {
-        camera["config_error"].as_str().is_some_and(|text| text.starts_with("config.d/edited.yaml:1:") && text != error)
+        camera["config_error"].as_str().is_some_and(|text| text.contains("edited.yaml:2:7: not valid YAML"))
     });
     assert_eq!(broken["state"], "running");
     // Mended as it was: the complaint is gone and nothing restarts.
@@ -183,12 +176,12 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     assert!(daemon.camera("edited").unwrap()["config_error"].is_null());
 
     // Switched off and on: what lies between is no gap, because nothing should have been recorded.
-    let gaps = daemon.gaps("edited").len();
+    gaps_are(4);
     daemon.write_camera("edited", &format!("{good}enabled: false\n"));
     daemon.wait_for_state("edited", "disabled", secs(30));
     daemon.write_camera("edited", &good);
     daemon.wait_for_camera("edited", secs(40), records);
-    assert_eq!(daemon.gaps("edited").len(), gaps);
+    wait_until_read(&daemon);
 
     // Removed: it leaves the list, its connection is closed and its last recording is whole.
     daemon.remove_camera("edited");
@@ -197,6 +190,19 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     wait_for("its connection to end", secs(20), || (server.stats("edited").open == 0).then_some(()));
     let rows = daemon.recordings("edited");
     assert_eq!(rows.len(), 6, "{rows:?}");
+    // A gap lies exactly between two recordings.
+    gaps_are(4);
+    let time = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    for gap in daemon.gaps("edited") {
+        assert_eq!(gap["cause"], "reload");
+        let (start, end) = (time(&gap["start"]), time(&gap["end"]));
+        assert!(start < end, "{gap}");
+        let fits = rows.windows(2).any(|pair| {
+            (pair[0].end.unwrap() - start).num_milliseconds().abs() < 300
+                && (pair[1].start - end).num_milliseconds().abs() < 300
+        });
+        assert!(fits, "{gap} between {rows:#?}");
+    }
     let source = vcl_units(&clip.path, clip.codec);
     for row in &rows {
         assert!(row.complete && row.end.is_some(), "{row:?}");
@@ -342,7 +348,8 @@ fn fifty_edits_leave_what_the_folder_says_and_an_untouched_camera_alone() {
         daemon.wait_for_camera(name, secs(60), records);
     }
 
-    let seed = 0x7a51;
+    // Another night: EDIT_SEED=7 cargo test --test reload fifty
+    let seed = std::env::var("EDIT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(31_313);
     let files = ["a", "b", "c"].into_iter().enumerate().map(|(mount, name)| (name.to_owned(), Some(mount))).collect();
     let random = fastrand::Rng::with_seed(seed);
     let mut editor = Editor { daemon: &daemon, server: &server, random, files, mapped: None, revision: 0 };
@@ -527,7 +534,7 @@ fn sighup_rereads_retries_and_reopens() {
     let by_default = generation(&daemon, "by-default");
     fs::write(&global, good.replace("pre_alarm: 5s", "pre_alrm: 2s")).unwrap();
     daemon.signal(libc::SIGHUP);
-    daemon.wait_for_stderr("tarsier.yaml:3:23: unknown key `defaults.record.pre_alrm`", secs(20));
+    daemon.wait_for_stderr("tarsier.yaml:3:23: unknown key `record.pre_alrm`", secs(20));
     events.wait_for("the refusal", secs(20), |event| {
         event.kind == "config_refused" && event.data["file"] == "tarsier.yaml"
     });
@@ -545,7 +552,10 @@ fn sighup_rereads_retries_and_reopens() {
         for key in ["archive.path", "web.listen", "log.path"] {
             wait_for(&format!("{key} in the log"), secs(20), || {
                 let text = daemon.stderr();
-                let told = text.lines().filter(|line| line.contains("needs a restart") && line.contains(key)).count();
+                let told = text
+                    .lines()
+                    .filter(|line| line.contains(&format!("{key} was changed; that needs a restart")))
+                    .count();
                 (told >= round).then_some(())
             });
         }
@@ -557,7 +567,7 @@ fn sighup_rereads_retries_and_reopens() {
     // A camera that waits is tried at once. Its own wait is longer than what is allowed here.
     let waits = |text: &str| {
         let waits = text.lines().filter(|line| line.contains("camera=dead") && line.contains("tries again"));
-        waits.filter_map(|line| line.split("wait_s=").nth(1)?.split(' ').next()?.parse::<f64>().ok()).last()
+        waits.filter_map(|line| line.split("wait_s=").nth(1)?.split(' ').next()?.parse::<f64>().ok()).next_back()
     };
     wait_for("a long wait", secs(120), || waits(&daemon.stderr()).filter(|wait| *wait > 11.0));
     assert_eq!(daemon.camera("dead").unwrap()["state"], "backoff");

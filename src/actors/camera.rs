@@ -28,6 +28,7 @@ use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::Gap;
 use crate::domain::ring::RingBounds;
 use crate::media::PacketRing;
+use crate::media::packet::Session;
 
 const TICK: Duration = Duration::from_millis(250);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
@@ -37,6 +38,9 @@ const RING_SLACK: Duration = Duration::from_secs(10);
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
 const TELL_CRASH_FOR: Duration = Duration::from_secs(60);
+/// The first packets of a connection come late and in a burst; after so long the session's clock knows better when
+/// the first of them was taken.
+const CLOCK_SETTLES: Duration = Duration::from_millis(500);
 /// A closing connection gets so long before the recording is finished without waiting for it.
 const CLOSE_CONNECTION: Duration = Duration::from_millis(700);
 /// A camera that stops has to be done by then.
@@ -66,11 +70,20 @@ pub struct CameraActor {
     writer: Child<WriterActor>,
     detector: Child<DetectorActor>,
     open_gap: Option<OpenGap>,
+    /// Where the open gap ends. It is written down a moment later.
+    returned: Option<Returned>,
     /// The last crash of a part.
     crash: Option<(Instant, String)>,
     /// A session ended; by then its recording is finished with or without the detector.
     draining: Option<(u64, Instant)>,
     stopping: Option<Stopping>,
+}
+
+/// The first picture after a gap.
+struct Returned {
+    session: Arc<Session>,
+    first_pts_us: i64,
+    at: Instant,
 }
 
 struct Stopping {
@@ -175,6 +188,7 @@ impl Actor for CameraActor {
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "camera.stopped", |actor, _| {
+            actor.end_returned_gap();
             actor.end_gap(clock::utc_now());
             actor.withdraw();
             tracing::info!("stopped");
@@ -241,6 +255,7 @@ impl CameraActor {
             writer: Child::new(now),
             detector: Child::new(now),
             open_gap,
+            returned: None,
             crash: crash.map(|text| (now, text)),
             draining: None,
             stopping: None,
@@ -355,6 +370,7 @@ impl CameraActor {
                 _ => self.recorder.0.session_ended(session),
             }
         }
+        self.end_returned_gap();
         if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
             let since = self.covered_to().unwrap_or(self.entry.status().started_at);
             self.open_gap = Some(OpenGap { since, cause });
@@ -364,6 +380,13 @@ impl CameraActor {
     /// The UTC of the newest packet.
     fn covered_to(&self) -> Option<DateTime<Utc>> {
         self.main.ring.newest().map(|packet| packet.session.utc(packet.pts_us()))
+    }
+
+    /// Writes down the open gap, if the first picture after it has come.
+    fn end_returned_gap(&mut self) {
+        if let Some(Returned { session, first_pts_us, .. }) = self.returned.take() {
+            self.end_gap(session.utc(first_pts_us));
+        }
     }
 
     fn end_gap(&mut self, end: DateTime<Utc>) {
@@ -424,6 +447,9 @@ impl CameraActor {
         {
             self.recorder.0.session_ended(session);
         }
+        if self.returned.as_ref().is_some_and(|returned| clock::monotonic() - returned.at >= CLOCK_SETTLES) {
+            self.end_returned_gap();
+        }
         if self.crash.as_ref().is_some_and(|(at, _)| clock::monotonic() - *at > TELL_CRASH_FOR) {
             self.crash = None;
         }
@@ -447,6 +473,7 @@ impl CameraActor {
         if !self.main.is_finished() {
             self.shared.registry.thread_abandoned();
         }
+        self.end_returned_gap();
         let covered_to = match self.main.phase {
             // Nothing was missing up to now.
             Phase::Ended => None,
@@ -545,11 +572,11 @@ impl Handler<FeedReport> for CameraActor {
                 return;
             }
             match report.news {
-                FeedNews::Live { session, first } => {
-                    let again = line.live(session);
+                FeedNews::Live { session, first_pts_us } => {
+                    let again = line.live(session.id);
                     if feed == Feed::Main {
                         actor.entry.counters.reconnects.fetch_add(u64::from(again), Ordering::Relaxed);
-                        actor.end_gap(first);
+                        actor.returned = Some(Returned { session, first_pts_us, at: clock::monotonic() });
                         tracing::info!("connected");
                     }
                 }

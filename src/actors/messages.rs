@@ -1,10 +1,13 @@
 //! What the actors tell each other. Data are nouns, commands imperatives, facts past participles.
 
+use std::sync::Arc;
+
 use actix::{Message, Recipient};
 use chrono::{DateTime, Utc};
 
 use crate::archive::recorder::MappedOnset;
 use crate::domain::camera::GapCause;
+use crate::media::packet::Session;
 use crate::media::source::SourceError;
 
 /// Reader to detector and writer: an access unit is in the ring. Only a notice: where a mailbox is full it is
@@ -132,7 +135,7 @@ pub struct FeedReport {
 #[derive(Debug)]
 pub enum FeedNews {
     /// The first packet of a session is in the ring.
-    Live { session: u64, first: DateTime<Utc> },
+    Live { session: Arc<Session>, first_pts_us: i64 },
     /// The source has ended (a file).
     Ended,
     /// The connection failed or was lost.

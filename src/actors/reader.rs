@@ -113,8 +113,8 @@ impl Reader {
             let (session, pts_us) = (packet.session.id, packet.pts_us());
             if !is_live {
                 is_live = true;
-                let first = packet.session.utc(pts_us);
-                report(FeedReport { feed: self.feed, life: self.life, news: FeedNews::Live { session, first } });
+                let news = FeedNews::Live { session: Arc::clone(&packet.session), first_pts_us: pts_us };
+                report(FeedReport { feed: self.feed, life: self.life, news });
             }
             self.listeners.tell(Frame { session, seq, pts_us, keyframe: packet.keyframe, bytes });
         }

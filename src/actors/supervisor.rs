@@ -490,7 +490,7 @@ impl Supervisor {
                     ("log.path", old.log.path != new.log.path),
                 ] {
                     if differs {
-                        tracing::warn!(key, "was changed; that needs a restart of the process");
+                        tracing::warn!("{key} was changed; that needs a restart of the process");
                     }
                 }
                 self.retention.set_archive(&loaded.global.archive);

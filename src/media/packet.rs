@@ -9,6 +9,7 @@ use crate::domain::stream::{StreamInfo, Track, VideoCodec, ticks_to_us};
 use crate::domain::utc_map::UtcMap;
 
 /// One connection to a source: pts belong to it.
+#[derive(Debug)]
 pub struct Session {
     /// Rises with every connection of the process.
     pub id: u64,
