@@ -137,7 +137,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     let panic_text = format!("reader.open@panics=panic(cannot open rtsp://viewer:{CANARY}@127.0.0.1/live)");
     let mut builder = Daemon::builder()
         .global("log: { path: log/tarsier.log, level: trace }")
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "trace,tarsier=trace")
         .env("CAMERA_PASSWORD", CANARY)
         .env("FAILPOINTS", &panic_text);
     std::fs::write(builder.folder().join("camera.password"), odd() + "\n").unwrap();
@@ -222,7 +222,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
             .args(arguments)
             .current_dir(daemon.folder())
             .env("CAMERA_PASSWORD", CANARY)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", "trace,tarsier=trace")
             .output()
             .unwrap()
     };
