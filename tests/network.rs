@@ -115,7 +115,8 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     let rows = wait_for("a second recording", secs(20), || Some(daemon.recordings("far")).filter(|r| r.len() >= 2));
     assert!(rows[0].complete, "what was recorded before is closed: {:?}", rows[0]);
     assert!((rows[0].end.unwrap() - start).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[0]);
-    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[1]);
+    // While it is open its start is as was thought at first.
+    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(1500), "{:?} and {gap}", rows[1]);
     wait_for_packets(&daemon, "far", 45.0);
 
     // Pictures come, and none of them is a keyframe.
@@ -177,6 +178,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
         Mount::new("basic", &clip).basic_auth("viewer", "right-1"),
         Mount::new("digest", &clip).digest_auth("viewer", "right-2"),
         Mount::new("sound", &with_sound).without_video(),
+        Mount::new("other", &clip),
     ]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
@@ -194,7 +196,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<h1>Hello</h1>")
     });
-    let missing = server.url("good").replace("/good", "/elsewhere");
+    let missing = server.url("other").replace("/other", "/elsewhere");
     let credentials = |user: &str, password: &str| format!("username: {user}\npassword: {password}\n");
     let cameras = [
         ("refused", continuous(&format!("rtsp://127.0.0.1:{}/live", closed_port())), "connection refused"),
@@ -319,7 +321,9 @@ fn streams_that_stall_tear_or_lie_are_lived_through() {
     }
     for name in ["stalls", "torn"] {
         for path in files_of(&daemon, name) {
-            decodes_cleanly(&path).unwrap();
+            // The last picture may be cut off where the stream was.
+            let units = vcl_units(&path, clip.codec);
+            assert_run_of(&units[..units.len() - 1], &vcl_units(&clip.path, clip.codec));
         }
     }
 }

@@ -92,7 +92,7 @@ fn broken_cameras() -> Vec<(&'static str, String)> {
         ("b-place", format!("source: rtsp://127.0.0.1/x\ndetect: {{ password: {CANARY} }}\n")),
         ("b-detect-source", format!("source: rtsp://127.0.0.1/x\ndetect_source: {url}:x:\n")),
         ("b-text", format!("{url}\n")),
-        ("b-file", "source: rtsp://127.0.0.1/x\nusername: v\npassword_file: ../two-lines.password\n".into()),
+        ("b-file", "source: rtsp://127.0.0.1/x\nusername: v\npassword_file: two-lines.password\n".into()),
     ]
     .into()
 }
@@ -115,7 +115,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     let good = [
         ("url", format!("source: rtsp://viewer:{CANARY}@{}\n", at("url"))),
         ("keys", format!("source: rtsp://{}\nusername: viewer\npassword: \"{}\"\n", at("keys"), odd())),
-        ("file", format!("source: rtsp://{}\nusername: viewer\npassword_file: ../camera.password\n", at("digest"))),
+        ("file", format!("source: rtsp://{}\nusername: viewer\npassword_file: camera.password\n", at("digest"))),
         ("variable", format!("source: rtsp://{}\nusername: viewer\npassword: ${{CAMERA_PASSWORD}}\n", at("url"))),
         ("in-url", format!("source: rtsp://viewer:${{CAMERA_PASSWORD}}@{}\n", at("url"))),
         ("http", format!("source: http://viewer:{CANARY}@127.0.0.1:{}/stream.mjpg\n", http.port())),
@@ -137,7 +137,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     let panic_text = format!("reader.open@panics=panic(cannot open rtsp://viewer:{CANARY}@127.0.0.1/live)");
     let mut builder = Daemon::builder()
         .global("log: { path: log/tarsier.log, level: trace }")
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "trace,tarsier=trace")
         .env("CAMERA_PASSWORD", CANARY)
         .env("FAILPOINTS", &panic_text);
     std::fs::write(builder.folder().join("camera.password"), odd() + "\n").unwrap();
@@ -222,7 +222,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
             .args(arguments)
             .current_dir(daemon.folder())
             .env("CAMERA_PASSWORD", CANARY)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", "trace,tarsier=trace")
             .output()
             .unwrap()
     };

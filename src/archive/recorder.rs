@@ -119,6 +119,16 @@ struct Looked {
     utc: Option<DateTime<Utc>>,
 }
 
+impl Looked {
+    /// In the session of the recorded stream, whose newest packet is this one.
+    fn of(self, newest: &Packet) -> (u64, i64) {
+        match self.utc {
+            Some(utc) => (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us())),
+            None => (self.session, self.pts_us),
+        }
+    }
+}
+
 struct State {
     recorder: Recorder,
     /// What the detector said, not yet answered; all of it is from before `looked`.
@@ -337,8 +347,8 @@ impl CameraRecorder {
             return Progress::Blocked;
         }
         state.retry_at = None;
-        self.judge_detector(state);
         self.take_inbox(state);
+        self.judge_detector(state);
         let mut budget = PACKETS_A_TURN;
         let mut progress = self.advance(state, &mut budget);
         while progress == Progress::CaughtUp
@@ -389,6 +399,11 @@ impl CameraRecorder {
         if state.watched.0 != session {
             state.watched = (session, now_us);
         }
+        if let Some((looked_session, looked_us)) = state.looked.map(|looked| looked.of(&newest))
+            && looked_session == session
+        {
+            state.watched.1 = state.watched.1.max(looked_us);
+        }
         let reported = lock(&self.inbox).detector_down.take();
         if !self.settings.detects {
             return;
@@ -421,17 +436,9 @@ impl CameraRecorder {
             }
             return;
         }
-        let (session, pts_us) = match (state.looked.take(), newest) {
-            (Some(Looked { utc: Some(utc), .. }), Some(newest)) => {
-                (newest.session.id, newest.session.pts_us(utc).min(newest.pts_us()))
-            }
-            (Some(Looked { session, pts_us, utc: None }), _) => (session, pts_us),
-            _ => return,
-        };
+        let (Some(looked), Some(newest)) = (state.looked.take(), newest) else { return };
+        let (session, pts_us) = looked.of(&newest);
         state.recorder.looked(session, pts_us);
-        if state.watched.0 == session {
-            state.watched.1 = state.watched.1.max(pts_us);
-        }
     }
 
     /// Begins an event or prolongs the open one.
