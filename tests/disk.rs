@@ -65,7 +65,7 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     });
     assert_eq!(daemon.get_text("/readyz").0, 200);
 
-    let cut_at = chrono::Utc::now();
+    let cut_at = tarsier::clock::utc_now();
     disk.fill_up_to(0);
     let camera = daemon.wait_for_state("all", "degraded", secs(20));
     assert!(camera["error"].as_str().unwrap().contains("full"), "{camera}");

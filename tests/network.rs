@@ -115,7 +115,8 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     let rows = wait_for("a second recording", secs(20), || Some(daemon.recordings("far")).filter(|r| r.len() >= 2));
     assert!(rows[0].complete, "what was recorded before is closed: {:?}", rows[0]);
     assert!((rows[0].end.unwrap() - start).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[0]);
-    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[1]);
+    // While it is open its start is as was thought at first.
+    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(1500), "{:?} and {gap}", rows[1]);
     wait_for_packets(&daemon, "far", 45.0);
 
     // Pictures come, and none of them is a keyframe.

@@ -16,7 +16,7 @@ use crate::domain::stream::Track;
 use crate::media::Packet;
 
 fn meta() -> FileMeta {
-    let start: DateTime<Utc> = "2026-11-25T10:00:00Z".parse().unwrap();
+    let start: DateTime<Utc> = "2025-11-25T10:00:00Z".parse().unwrap();
     FileMeta {
         camera: "front-door".to_owned(),
         start,
