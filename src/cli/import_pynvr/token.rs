@@ -104,11 +104,8 @@ impl Reader<'_> {
             self.skip(word_end);
             return self.string(prefix.contains('r'), prefix.contains('f'));
         }
-        if word.starts_with(|c: char| c.is_ascii_digit())
-            || (word.is_empty()
-                && self.rest[1..].starts_with(|c: char| c.is_ascii_digit())
-                && self.rest.starts_with('.'))
-        {
+        let is_digit = |c: char| c.is_ascii_digit();
+        if word.starts_with(is_digit) || self.rest.strip_prefix('.').is_some_and(|rest| rest.starts_with(is_digit)) {
             return self.number();
         }
         if !word.is_empty() {
