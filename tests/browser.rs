@@ -150,6 +150,7 @@ fn recordings_play_and_seek_in_a_browser_and_the_page_shows_them() {
     for words in ["Tarsier", "yard", "gate", "running", "broken", "config_error", "did you mean", &event.path] {
         assert!(text.contains(words), "“{words}” in {text}");
     }
+    assert_eq!(text.matches("did you mean").count(), 1, "told once: {text}");
     assert_eq!(page["pictures"], serde_json::json!([320, 320]), "a picture of each camera that runs");
     assert!(page["videos"].as_u64().unwrap() >= 2, "{page}");
     assert_eq!((&page["styled"], &page["fits"]), (&true.into(), &true.into()), "{page}");

@@ -107,7 +107,8 @@ fn camera_row(out: &mut String, camera: &CameraStatus) -> fmt::Result {
     let state = serde_json::to_value(camera.state).ok();
     let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or_default();
     write!(out, "<td><a href=\"/api/cameras/{name}\">{name}</a><td><span class=\"state {state}\">{state}</span>")?;
-    for error in [&camera.error, &camera.config_error].into_iter().flatten() {
+    let config_error = camera.config_error.as_ref().filter(|error| camera.error.as_ref() != Some(error));
+    for error in camera.error.iter().chain(config_error) {
         write!(out, "<br><span class=\"error\">{}</span>", Text(error))?;
     }
     writeln!(
