@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ffmpeg_next::packet::side_data;
 
 use super::audio::AudioIntake;
-use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack};
+use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, ticks_to_us};
 use crate::domain::timeline::{Stamp, Timeline};
 use crate::media::nal::{self, ParameterSets, UnitKind};
 use crate::media::packet::{Packet, Session};
@@ -81,9 +81,12 @@ pub(super) struct Intake {
     audio: Option<AudioIntake>,
     ready: VecDeque<Packet>,
     skipped: u64,
-    /// Pictures that came first, until the time of the very first is known, and the sound of that time.
+    /// Pictures that came first, until the time of the very first is known.
     held: Vec<Held>,
-    held_audio: Vec<Held>,
+    /// Sound that came until then. A camera may send it all before the pictures that it belongs to.
+    held_audio: VecDeque<Held>,
+    /// When the first picture that is let in is shown.
+    first_us: Option<i64>,
 }
 
 struct Held {
@@ -109,7 +112,8 @@ impl Intake {
             ready: VecDeque::new(),
             skipped: 0,
             held: Vec::new(),
-            held_audio: Vec::new(),
+            held_audio: VecDeque::new(),
+            first_us: None,
         }
     }
 
@@ -146,6 +150,7 @@ impl Intake {
         let settled = dts.is_some() || self.setup.codec == VideoCodec::Mjpeg && pts.is_some();
         if self.timeline.has_begun() || (self.held.is_empty() && settled) {
             self.stamped_video(payload, dts, pts, arrival_us);
+            self.release_audio();
             return;
         }
         self.held.push(Held { payload, dts, pts, arrival_us });
@@ -178,8 +183,17 @@ impl Intake {
             let pts = if at == 0 { held.pts.or(held.dts).or(first_pts) } else { held.pts };
             self.stamped_video(held.payload, held.dts, pts, held.arrival_us);
         }
+        self.release_audio();
+    }
+
+    fn release_audio(&mut self) {
+        let Some(ticks) = self.audio_ticks() else { return };
         for held in std::mem::take(&mut self.held_audio) {
-            self.audio(held.payload, held.dts, held.pts, held.arrival_us);
+            let at_us = held.dts.or(held.pts).map(|at| ticks_to_us(at, ticks.timescale));
+            // Nothing is to be heard before there is something to be seen.
+            if at_us.zip(self.first_us).is_none_or(|(at_us, first_us)| at_us >= first_us) {
+                self.audio(held.payload, held.dts, held.pts, held.arrival_us);
+            }
         }
     }
 
@@ -198,16 +212,19 @@ impl Intake {
             VideoCodec::H264 | VideoCodec::H265 => self.look_at_units(payload),
         };
         match (seen, &self.stream) {
-            (Some((payload, keyframe)), Some(stream)) => self.ready.push_back(Packet {
-                session: Arc::clone(&self.session),
-                stream: Arc::clone(stream),
-                track: Track::Video,
-                keyframe,
-                dts: stamp.dts,
-                pts: stamp.pts,
-                payload,
-                length_prefixed: self.length_bytes.is_some(),
-            }),
+            (Some((payload, keyframe)), Some(stream)) => {
+                self.first_us.get_or_insert(ticks_to_us(stamp.pts, self.setup.ticks.timescale));
+                self.ready.push_back(Packet {
+                    session: Arc::clone(&self.session),
+                    stream: Arc::clone(stream),
+                    track: Track::Video,
+                    keyframe,
+                    dts: stamp.dts,
+                    pts: stamp.pts,
+                    payload,
+                    length_prefixed: self.length_bytes.is_some(),
+                });
+            }
             _ => self.skipped += 1,
         }
     }
@@ -279,8 +296,11 @@ impl Intake {
     /// Takes a packet of the audio stream in, see [`Intake::video`]. What comes before the first keyframe is
     /// left out.
     pub fn audio(&mut self, payload: ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>, arrival_us: Option<i64>) {
-        if !self.held.is_empty() && self.held_audio.len() < MAX_HELD_AUDIO {
-            self.held_audio.push(Held { payload, dts, pts, arrival_us });
+        if !self.timeline.has_begun() {
+            if self.held_audio.len() >= MAX_HELD_AUDIO {
+                self.held_audio.pop_front();
+            }
+            self.held_audio.push_back(Held { payload, dts, pts, arrival_us });
             return;
         }
         if let (Some(audio), Some(_)) = (&mut self.audio, &self.stream) {
