@@ -138,7 +138,7 @@ impl Archive {
     ) -> io::Result<(RecordingFile, String)> {
         self.check_room()?;
         for attempt in 1..=NAME_ATTEMPTS {
-            let relative = self.layout.path(&meta.camera, meta.start, attempt, container.extension());
+            let relative = self.layout.path(&meta.camera, meta.reason, meta.start, attempt, container.extension());
             let path = self.root.join(&relative);
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
