@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::bail;
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +20,8 @@ use crate::media::readback::read_back;
 /// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
 const TOLERANCE_S: f64 = 1.0;
 const TOLERANCE: f64 = 0.001;
+/// A file says when it was thought to begin; its row is mapped anew at the end, when the session's clock knows better.
+const START_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
 /// What to do with the recordings.
 #[derive(Clone, Debug, Subcommand)]
@@ -229,9 +231,7 @@ fn verify_one(root: &Path, row: &Recording, decode: bool) -> Vec<String> {
             if !inspected.already_complete && row.complete {
                 problems.push("has a torn end (`tarsier recordings repair` mends it)".to_owned());
             }
-            if inspected.meta.camera != row.camera
-                || inspected.meta.start.timestamp_micros() != row.start.timestamp_micros()
-            {
+            if inspected.meta.camera != row.camera || (inspected.meta.start - row.start).abs() > START_TOLERANCE {
                 problems.push(format!(
                     "says that it is {}'s of {}",
                     inspected.meta.camera,
@@ -394,6 +394,19 @@ mod tests {
         let place = Place::new();
         assert_eq!(place.run(&["verify"]), (0, "3 recordings verified, 0 with problems\n".to_owned()));
         assert_eq!(place.run(&["verify", "--camera", "door", "--no-decode"]).0, 0);
+    }
+
+    #[test]
+    fn a_start_that_was_mapped_anew_verifies_and_another_does_not() {
+        let place = Place::new();
+        let row = place.index.recording(1).unwrap().unwrap();
+        for (later, code) in [(TimeDelta::seconds(5), 0), (TimeDelta::hours(1), 1)] {
+            let (start, end) = (row.start + later, row.end.map(|end| end + later));
+            place.index.put(Recording { start, end, ..row.clone() });
+            assert!(place.index.flush());
+            let (found, text) = place.run(&["verify", "--no-decode"]);
+            assert_eq!(found, code, "{text}");
+        }
     }
 
     #[test]
