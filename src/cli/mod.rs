@@ -23,7 +23,8 @@ pub const OUR_FAULT: u8 = 70;
 #[command(
     name = "tarsier",
     version,
-    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm"
+    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm",
+    after_help = "Examples:\n  tarsier run --config /etc/tarsier/tarsier.yaml\n  tarsier check\n  tarsier detect --json clip.mp4\n  tarsier record /dev/video0 --out recordings\n  tarsier recordings list"
 )]
 struct Arguments {
     /// The global configuration; it may be missing, then defaults apply

@@ -11,7 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
 use crate::actors::pool::Pool;
@@ -54,7 +54,10 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     };
     let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
-    std::fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    if let Err(error) = std::fs::create_dir_all(&arguments.out) {
+        eprintln!("--out: cannot make {}: {error}", arguments.out.display());
+        return Ok(INPUT_WRONG);
+    }
     let index = Index::open(&arguments.out)?;
     let layout = loaded.global.archive.layout.clone();
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;
@@ -75,7 +78,7 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     })?;
     let code = system.run_with_code().context("the actor system ended badly")?;
     archive.stop();
-    Ok(if code == 0 { DONE } else { INPUT_WRONG })
+    Ok(u8::try_from(code).unwrap_or(OUR_FAULT))
 }
 
 /// The camera's only company: ends the process when its source has ended or can't be had.
@@ -101,10 +104,11 @@ impl Actor for Solo {
             let status = actor.shared.registry.entry(&actor.config.name).status();
             match status.state {
                 CameraState::Stopped if !status.recording => context.notify(End),
-                // A network camera may come back; a file or a device that can't be opened does not.
+                // A network camera that was there may come back; what can't be opened at first does not.
                 CameraState::Backoff
-                    if matches!(actor.config.source.kind(), SourceKind::File | SourceKind::Device)
-                        && actor.failed.is_none() =>
+                    if actor.failed.is_none()
+                        && (status.codec.is_none()
+                            || matches!(actor.config.source.kind(), SourceKind::File | SourceKind::Device)) =>
                 {
                     actor.failed = Some(status.error.unwrap_or_default());
                     context.notify(End);
@@ -130,9 +134,10 @@ impl Handler<CameraStopped> for Solo {
 
     fn handle(&mut self, _: CameraStopped, _: &mut Self::Context) {
         if let Some(cause) = &self.failed {
-            eprintln!("{}: {cause}", self.config.source);
+            eprintln!("{cause}");
         }
-        System::current().stop_with_code(i32::from(self.failed.is_some()));
+        let code = if self.failed.is_some() { INPUT_WRONG } else { DONE };
+        System::current().stop_with_code(code.into());
     }
 }
 
@@ -141,6 +146,6 @@ impl Handler<PartFailed> for Solo {
 
     fn handle(&mut self, failed: PartFailed, _: &mut Self::Context) {
         eprintln!("the camera crashed: {}", failed.cause);
-        System::current().stop_with_code(70);
+        System::current().stop_with_code(OUR_FAULT.into());
     }
 }
