@@ -52,7 +52,9 @@ enum Command {
     )]
     Detect(detect::DetectArgs),
     /// Record one source without a daemon
-    #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
+    #[command(
+        after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings --for 1h"
+    )]
     Record(record::RecordArgs),
     /// Turn a configuration of pynvr into one of Tarsier; runs no Python
     #[command(

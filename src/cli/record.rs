@@ -36,12 +36,15 @@ pub struct RecordArgs {
     /// Folder for the recordings and their index
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// End after so long, such as `10min`
+    #[arg(long = "for", value_name = "DURATION", value_parser = config::duration)]
+    at_most: Option<Duration>,
     /// Change a key of the camera's configuration
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }
 
-/// Records until the source ends or a signal comes.
+/// Records until the source ends, the time is over or a signal comes.
 pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let camera = config::load_global(config_path)
         .and_then(|loaded| Ok((config::camera_from_source(&arguments.source, &arguments.sets, &loaded)?, loaded)));
@@ -63,8 +66,9 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;
     let shared = Arc::new(Shared::new(Arc::new(Registry::default()), Arc::clone(&archive), Pool::start(1)?));
     let system = System::new();
+    let at_most = arguments.at_most;
     system.block_on(async {
-        let solo = Solo { config: Arc::new(camera), shared, camera: None, failed: None }.start();
+        let solo = Solo { config: Arc::new(camera), shared, at_most, camera: None, failed: None }.start();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         thread::Builder::new().name("signals".into()).spawn(move || {
             for (number, signal) in signals.forever().enumerate() {
@@ -85,6 +89,7 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
 struct Solo {
     config: Arc<CameraConfig>,
     shared: Arc<Shared>,
+    at_most: Option<Duration>,
     camera: Option<Addr<CameraActor>>,
     failed: Option<String>,
 }
@@ -100,6 +105,9 @@ impl Actor for Solo {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let camera = CameraActor::new(Arc::clone(&self.config), 1, Arc::clone(&self.shared), parent, None, None);
         self.camera = Some(camera.start());
+        if let Some(at_most) = self.at_most {
+            context.notify_later(End, at_most);
+        }
         context.run_interval(TICK, |actor, context| {
             let status = actor.shared.registry.entry(&actor.config.name).status();
             match status.state {
