@@ -23,10 +23,14 @@ pub enum MotionChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MotionState {
     /// Motion starts no event for so long yet.
-    WarmUp { left_us: i64 },
+    WarmUp {
+        left_us: i64,
+    },
     Idle,
     /// An event is open; without more motion it ends in so long.
-    Motion { left_us: i64 },
+    Motion {
+        left_us: i64,
+    },
 }
 
 /// The motion of one stream.

@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         let fault = Fault::default();
-        let mut full = WatchedFile { file: File::options().write(true).open("/dev/full").unwrap(), fault: fault.clone() };
+        let mut full =
+            WatchedFile { file: File::options().write(true).open("/dev/full").unwrap(), fault: fault.clone() };
         assert!(full.write(b"x").is_err());
         let error = check(Path::new("a.mp4"), &fault).unwrap_err();
         assert!(error.to_string().contains("No space left"), "{error}");

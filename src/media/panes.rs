@@ -225,7 +225,11 @@ impl Panes {
                 *pixel = match column {
                     _ if y == level => FAINT,
                     Some(sample) if height - y <= rows_of(sample.changed_pixels) => {
-                        if sample.moving { RED } else { BLUE }
+                        if sample.moving {
+                            RED
+                        } else {
+                            BLUE
+                        }
                     }
                     Some(Sample { state: MotionState::Motion { .. }, .. }) => [44, 40, 84],
                     Some(Sample { state: MotionState::WarmUp { .. }, .. }) => [34, 60, 76],
