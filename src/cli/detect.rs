@@ -16,7 +16,7 @@ use crate::config;
 use crate::media::decode::DecodeCounts;
 use crate::media::packet::Session;
 use crate::media::picture::Picture;
-use crate::media::source::Cancel;
+use crate::media::source::{Cancel, Source};
 use crate::media::{DetectError, LumaView};
 
 /// What `tarsier detect` takes.
@@ -61,8 +61,8 @@ struct Teller<W> {
 }
 
 impl<W: Write> Viewer for Teller<W> {
-    fn opened(&mut self, _: &Arc<Session>, duration_us: Option<i64>) -> Result<(), Trouble> {
-        self.printer.progress.start(duration_us);
+    fn opened(&mut self, _: &Arc<Session>, source: &dyn Source) -> Result<(), Trouble> {
+        self.printer.progress.start(source.duration_us());
         Ok(())
     }
 

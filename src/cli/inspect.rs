@@ -20,7 +20,7 @@ use crate::media::encode::{EncodeError, VideoFile};
 use crate::media::packet::Session;
 use crate::media::panes::{Facts, Panes};
 use crate::media::picture::{BgrView, Picture, ToBgr};
-use crate::media::source::Cancel;
+use crate::media::source::{Cancel, Source};
 use crate::media::{LumaView, Score, jpeg};
 use crate::web::PanesServer;
 
@@ -93,6 +93,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
         shown: None,
         cancel: cancel.clone(),
         is_file,
+        quarter_turns: 0,
         session: None,
         progress: Progress::hidden(),
         fault: None,
@@ -121,13 +122,15 @@ struct Inspector {
     shown: Option<Instant>,
     cancel: Cancel,
     is_file: bool,
+    quarter_turns: u8,
     session: Option<Arc<Session>>,
     progress: Progress,
     fault: Option<Trouble>,
 }
 
 impl Viewer for Inspector {
-    fn opened(&mut self, session: &Arc<Session>, duration_us: Option<i64>) -> Result<(), Trouble> {
+    fn opened(&mut self, session: &Arc<Session>, source: &dyn Source) -> Result<(), Trouble> {
+        self.quarter_turns = source.quarter_turns();
         self.session = Some(Arc::clone(session));
         if let Some(port) = self.serve {
             let server = PanesServer::start(port)
@@ -139,7 +142,7 @@ impl Viewer for Inspector {
             }
             self.server = Some(server);
         }
-        self.progress.start(duration_us);
+        self.progress.start(source.duration_us());
         Ok(())
     }
 
@@ -186,7 +189,7 @@ impl Inspector {
         }
         let panes = match &mut self.panes {
             Some(panes) => panes,
-            none => none.insert(Panes::new(view.width, view.height)?),
+            none => none.insert(Panes::new(view.width, view.height, self.quarter_turns)?),
         };
         let (width, height) = panes.source_size(view.width, view.height);
         let source = self.to_bgr.run(picture, width, height).map_err(|error| {
@@ -342,12 +345,8 @@ impl Report {
                 writeln!(out, "whatever the level, the pictures after the warm-up fall into two groups:")?;
                 writeln!(out, "  {} quiet ones, at most {quiet}", split.quiet_pictures)?;
                 writeln!(out, "  {} moving ones, at least {moving}", split.moving_pictures)?;
-                writeln!(
-                    out,
-                    "  {} separates them: --set detect.min_area={}",
-                    self.area(split.level_pixels),
-                    self.share_text(split.level_pixels)
-                )
+                let level = split.level_pixels;
+                writeln!(out, "  {} separates them: --set detect.min_area={level}", self.area(level))
             }
             None => writeln!(out, "whatever the level, the pictures after the warm-up don't fall into two groups"),
         }

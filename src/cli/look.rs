@@ -20,7 +20,7 @@ use crate::domain::stream::Track;
 use crate::media::decode::DecodeCounts;
 use crate::media::packet::Session;
 use crate::media::picture::Picture;
-use crate::media::source::{self, Cancel, OpenOptions, SourceErrorKind};
+use crate::media::source::{self, Cancel, OpenOptions, Source, SourceErrorKind};
 use crate::media::{DecodeError, DetectError, Detector, LumaDecoder, LumaView, Score};
 
 /// Why a look ended early.
@@ -55,8 +55,8 @@ pub fn exit_code(result: Result<(), Trouble>) -> anyhow::Result<u8> {
 
 /// Who looks.
 pub trait Viewer {
-    /// The source is open; `duration_us` is how long it says it is.
-    fn opened(&mut self, session: &Arc<Session>, duration_us: Option<i64>) -> Result<(), Trouble>;
+    /// The source is open.
+    fn opened(&mut self, session: &Arc<Session>, source: &dyn Source) -> Result<(), Trouble>;
     /// The next picture, in order of presentation.
     fn look(&mut self, view: &LumaView, picture: Picture);
     /// After a packet, whose pictures have been looked at.
@@ -85,7 +85,7 @@ pub fn look(camera: &CameraConfig, real_time: bool, cancel: &Cancel, viewer: &mu
         Err(error) if error.kind == SourceErrorKind::Cancelled => return Ok(()),
         Err(error) => return Err(Trouble::Input(error.to_string())),
     };
-    viewer.opened(&session, source.duration_us())?;
+    viewer.opened(&session, source.as_ref())?;
 
     let mut decoder = LumaDecoder::new();
     let ended = loop {

@@ -97,7 +97,8 @@ impl VideoFile {
     /// Adds a picture, `at_us` after the first. One that is not later than the one before comes right after it.
     pub fn write(&mut self, drawing: BgrView, at_us: i64) -> Result<(), EncodeError> {
         let mut picture = self.convert.run(drawing)?;
-        let mut ticks = (i128::from(at_us) * i128::from(TIMESCALE) / 1_000_000) as i64;
+        // To the nearest: the stream's own microseconds are rounded already.
+        let mut ticks = ((i128::from(at_us) * i128::from(TIMESCALE) + 500_000).div_euclid(1_000_000)) as i64;
         if let Some(last) = self.last_ticks {
             ticks = ticks.max(last + 1);
             self.step_ticks = ticks - last;

@@ -11,7 +11,8 @@
 
 use std::collections::VecDeque;
 
-use opencv::core::{CV_8UC1, CV_8UC3, Mat, Point, Rect, Scalar, Size, Vector};
+use opencv::core::{CV_8UC1, CV_8UC3, Mat, Point, Rect, Scalar, Size, Vector, rotate};
+use opencv::core::{ROTATE_90_CLOCKWISE, ROTATE_90_COUNTERCLOCKWISE, ROTATE_180};
 use opencv::imgproc::{
     CHAIN_APPROX_SIMPLE, FONT_HERSHEY_SIMPLEX, INTER_AREA, INTER_LINEAR, INTER_NEAREST, LINE_AA, RETR_EXTERNAL,
 };
@@ -42,7 +43,7 @@ const WORDS: Colour = [225, 225, 225];
 const FAINT: Colour = [150, 145, 140];
 const AMBER: Colour = [40, 170, 255];
 const WHITE: Colour = [255, 255, 255];
-const BLUE: Colour = [200, 110, 40];
+const BLUE: Colour = [230, 140, 60];
 const GREEN: Colour = [90, 230, 60];
 const RED: Colour = [70, 70, 245];
 
@@ -60,6 +61,8 @@ pub struct Facts<'a> {
 /// Draws a stream's pictures. The drawing keeps the size that the first picture gave it.
 pub struct Panes {
     pane: Size,
+    /// Clockwise.
+    quarter_turns: u8,
     canvas: Mat,
     trace: Trace,
     history: VecDeque<Sample>,
@@ -75,14 +78,14 @@ struct Sample {
 }
 
 impl Panes {
-    /// For pictures of this size.
-    pub fn new(width: u32, height: u32) -> Result<Self, DetectError> {
-        let fitted = fit((width, height), LARGEST_PANE);
+    /// For pictures of this size, to be shown by so many quarter turns clockwise.
+    pub fn new(width: u32, height: u32, quarter_turns: u8) -> Result<Self, DetectError> {
+        let fitted = fit(turned((width, height), quarter_turns), LARGEST_PANE);
         let even = |side: u32, least: u32| (side.max(least).next_multiple_of(2)) as i32;
         let pane = Size::new(even(fitted.0, SMALLEST_PANE.0), even(fitted.1, SMALLEST_PANE.1));
         let size = Size::new(2 * pane.width + GAP, 2 * (pane.height + GAP) + STRIP_HEIGHT);
         let canvas = Mat::new_size_with_default(size, CV_8UC3, scalar(BACKGROUND))?;
-        Ok(Panes { pane, canvas, trace: Trace::default(), history: VecDeque::new() })
+        Ok(Panes { pane, quarter_turns, canvas, trace: Trace::default(), history: VecDeque::new() })
     }
 
     /// Width and height of the drawing; both are even.
@@ -92,7 +95,8 @@ impl Panes {
 
     /// In which size [`Panes::draw`] wants a source picture of this size.
     pub fn source_size(&self, width: u32, height: u32) -> (u32, u32) {
-        fit((width, height), (self.pane.width as u32, self.pane.height as u32))
+        let room = turned((self.pane.width as u32, self.pane.height as u32), self.quarter_turns);
+        fit((width, height), room)
     }
 
     /// Draws what `detector` made of the picture that it looked at last; `source` is that picture.
@@ -120,8 +124,7 @@ impl Panes {
         let mut marked = source.data.to_vec();
         let contours = self.trace.draw(source, &mut marked, area, facts.at_us)?;
         self.put(3, width, height, &marked, INTER_AREA)?;
-        let areas = if contours == 1 { "area".to_owned() } else { "areas".to_owned() };
-        let count = format!("{contours} {areas}");
+        let count = format!("{contours} {}", if contours == 1 { "area" } else { "areas" });
         self.label(3, &[("all movement:", WORDS), (&count, GREEN), ("now,", GREEN), ("before", AMBER)])?;
 
         let picture_pixels = scaled.map_or(1, |view| view.width * view.height);
@@ -135,22 +138,28 @@ impl Panes {
     /// Puts a picture in the middle of a pane, as large as it fits.
     fn put(&mut self, pane: i32, width: usize, height: usize, data: &[u8], how: i32) -> Result<(), DetectError> {
         let (left, top) = self.place(pane);
+        let (width, height) = (width as i32, height as i32);
+        let line = Mat::new_rows_cols_with_data(height, 3 * width, data)?;
+        let picture = line.reshape(3, height)?;
         let (fit_width, fit_height) = self.source_size(width as u32, height as u32);
-        let (fit_width, fit_height) = (fit_width as i32, fit_height as i32);
-        let at = Rect::new(
-            left + (self.pane.width - fit_width) / 2,
-            top + (self.pane.height - fit_height) / 2,
-            fit_width,
-            fit_height,
-        );
-        let mut target = Mat::roi_mut(&mut self.canvas, at)?;
-        let line = Mat::new_rows_cols_with_data(height as i32, 3 * width as i32, data)?;
-        let picture = line.reshape(3, height as i32)?;
-        if (width as i32, height as i32) == (fit_width, fit_height) {
-            picture.copy_to(&mut target)?;
-        } else {
-            resize(&picture, &mut target, Size::new(fit_width, fit_height), 0.0, 0.0, how)?;
+        let fitted = Size::new(fit_width as i32, fit_height as i32);
+        let mut scaled = Mat::default();
+        match (width, height) == (fitted.width, fitted.height) {
+            true => picture.copy_to(&mut scaled)?,
+            false => resize(&picture, &mut scaled, fitted, 0.0, 0.0, how)?,
         }
+        let shown = match self.quarter_turns {
+            0 => scaled,
+            turns => {
+                let mut shown = Mat::default();
+                let codes = [ROTATE_90_CLOCKWISE, ROTATE_180, ROTATE_90_COUNTERCLOCKWISE];
+                rotate(&scaled, &mut shown, codes[usize::from(turns - 1) % 3])?;
+                shown
+            }
+        };
+        let (left, top) = (left + (self.pane.width - shown.cols()) / 2, top + (self.pane.height - shown.rows()) / 2);
+        let mut target = Mat::roi_mut(&mut self.canvas, Rect::new(left, top, shown.cols(), shown.rows()))?;
+        shown.copy_to(&mut target)?;
         Ok(())
     }
 
@@ -353,6 +362,10 @@ fn scaled_contours(area: StageView, width: u32, height: u32) -> Result<Vector<Ve
         contour.iter().map(point).collect::<Vector<Point>>()
     });
     Ok(scaled.collect())
+}
+
+fn turned((width, height): (u32, u32), quarter_turns: u8) -> (u32, u32) {
+    if quarter_turns % 2 == 1 { (height, width) } else { (width, height) }
 }
 
 /// The largest size of the same shape within `room`; no side is 0.
