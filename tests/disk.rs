@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use support::*;
+use tarsier::clock::utc_now;
 
 /// The recordings that are on the disk now, each decoded without a fault.
 #[track_caller]
@@ -65,7 +66,7 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     });
     assert_eq!(daemon.get_text("/readyz").0, 200);
 
-    let cut_at = chrono::Utc::now();
+    let cut_at = utc_now();
     disk.fill_up_to(0);
     let camera = daemon.wait_for_state("all", "degraded", secs(20));
     assert!(camera["error"].as_str().unwrap().contains("full"), "{camera}");
@@ -104,7 +105,7 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     // The event is long over, and nothing of it was left to store.
     assert_eq!(daemon.camera("hand").unwrap()["recording"], false);
     wait_for("more video on the disk", secs(20), || {
-        (tarsier::clock::utc_now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
+        (utc_now() - resumed.start > chrono::TimeDelta::seconds(3)).then_some(())
     });
     assert_eq!(server.stats("all").connections, 1, "the disk is no reason to connect anew");
     assert_eq!(daemon.terminate(secs(6)), Some(0));
@@ -185,8 +186,7 @@ fn degraded_then_well(mut daemon: Daemon, words: &str, mend: impl FnOnce()) {
     let row = daemon.wait_for_recording("all", secs(20), |_| true);
     // What was tried while nothing could be written is a gap or was kept in memory; both may be.
     wait_for("a second of video", secs(20), || {
-        (tarsier::clock::utc_now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap())
-            .then_some(())
+        (utc_now() - row.start > chrono::TimeDelta::from_std(Duration::from_secs(2)).unwrap()).then_some(())
     });
     assert_eq!(daemon.terminate(secs(6)), Some(0));
     assert!(!recording_files(&daemon.archive()).is_empty());

@@ -135,10 +135,14 @@ fn recordings_begin_and_end_where_they_should() {
     });
     let gaps = ["rolled", "hevc", "resized"].map(|camera| daemon.gaps(camera).len());
     assert_eq!(gaps, [0, 0, 0]);
+    let before = ["rolled", "hevc", "resized"].map(|camera| daemon.recordings(camera));
     assert_eq!(daemon.terminate(secs(5)), Some(0));
     daemon.restart();
+    // What was closed by the end, too; not what has begun since.
+    let now = |row: &RecordingRow| serde_json::from_value(daemon.get(&format!("/api/recordings/{}", row.id))).unwrap();
+    let [rolled, in_hevc, resized_rows] = before.map(|rows| rows.iter().map(now).collect::<Vec<RecordingRow>>());
 
-    let rows = daemon.recordings("rolled");
+    let rows = rolled;
     let rows: Vec<&RecordingRow> = rows.iter().filter(|row| row.complete).collect();
     let files: Vec<Vec<u32>> = rows.iter().map(|row| numbers(&archive, row, &still)).collect();
     for (row, held) in rows.iter().zip(&files).take(files.len() - 1) {
@@ -152,16 +156,17 @@ fn recordings_begin_and_end_where_they_should() {
         assert!(between.abs() < 50, "{between} ms between the times of two files");
     }
 
-    let row = daemon.recordings("hevc").into_iter().find(|row| row.complete).unwrap();
+    let row = &in_hevc[0];
+    assert!(row.complete);
     let path = archive.join(&row.path);
     assert_eq!(row.reason, "continuous");
     assert!((1.5..3.0).contains(&row.motion_s), "two seconds of motion, and it says {}", row.motion_s);
-    numbers(&archive, &row, &hevc);
+    numbers(&archive, row, &hevc);
     assert_eq!(probe(&path)["streams"][0]["codec_tag_string"], "hvc1");
     assert_run_of(&vcl_units(&path, Codec::H265), &vcl_units(&hevc.path, Codec::H265));
 
     // A file has one size, and the next begins with the first picture of the other.
-    let rows = daemon.recordings("resized");
+    let rows = resized_rows;
     let rows: Vec<&RecordingRow> = rows.iter().filter(|row| row.complete).collect();
     let mut sizes = Vec::new();
     for (at, row) in rows.iter().enumerate() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use support::*;
-use tarsier::clock::monotonic;
+use tarsier::clock::{monotonic, utc_now};
 
 /// A continuous camera without a detector, with short deadlines.
 fn continuous(source: &str) -> String {
@@ -79,7 +79,7 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     }
     let memory_before = memory_kib(&daemon, "VmRSS");
 
-    let (cut_at, began) = (tarsier::clock::utc_now(), monotonic());
+    let (cut_at, began) = (utc_now(), monotonic());
     relay.cut();
     let camera = wait_for_cause(&daemon, "far", "", secs(6));
     assert!(began.elapsed() < secs(5), "within read_timeout: {:?}", began.elapsed());
@@ -94,7 +94,7 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     let far = wait_for_cause(&daemon, "far", "refused", secs(5));
     assert_eq!(far["reconnects"], 0, "{far}");
 
-    let healed_at = tarsier::clock::utc_now();
+    let healed_at = utc_now();
     relay.heal();
     let camera = daemon.wait_for_state("far", "running", secs(40));
     assert_eq!((&camera["reconnects"], &camera["error"]), (&1.into(), &Value::Null), "{camera}");
@@ -104,10 +104,7 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     let (start, end) = (time(&gap["start"]), time(&gap["end"]));
     assert!((start - cut_at).abs() < TimeDelta::seconds(2), "cut at {cut_at}: {gap}");
     // A camera may hand over at once what it has since its last keyframe.
-    assert!(
-        end > healed_at - TimeDelta::seconds(2) && end <= tarsier::clock::utc_now(),
-        "healed at {healed_at}: {gap}"
-    );
+    assert!(end > healed_at - TimeDelta::seconds(2) && end <= utc_now(), "healed at {healed_at}: {gap}");
     let seconds = daemon.metric("tarsier_gap_seconds_total", "far").unwrap();
     assert!((seconds - (end - start).as_seconds_f64()).abs() < 0.5, "{seconds} and {gap}");
     events.wait_for("the gap", secs(5), |event| event.kind == "gap" && event.data["camera"] == "far");
@@ -115,7 +112,8 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     let rows = wait_for("a second recording", secs(20), || Some(daemon.recordings("far")).filter(|r| r.len() >= 2));
     assert!(rows[0].complete, "what was recorded before is closed: {:?}", rows[0]);
     assert!((rows[0].end.unwrap() - start).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[0]);
-    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(500), "{:?} and {gap}", rows[1]);
+    // While it is open its start is as was thought at first.
+    assert!((rows[1].start - end).abs() < TimeDelta::milliseconds(1500), "{:?} and {gap}", rows[1]);
     wait_for_packets(&daemon, "far", 45.0);
 
     // Pictures come, and none of them is a keyframe.

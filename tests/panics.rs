@@ -195,8 +195,10 @@ fn assert_continuous(files: &[PathBuf], clip: &Clip) -> usize {
 #[test]
 fn a_panic_anywhere_ends_one_part_alone_and_it_comes_back() {
     let clip = Clip::spec().size(160, 120).fps(FPS).seconds(20.0).gop_seconds(1.0).motion(3.0, 20.0).make();
-    let mounts = ["kicked", "plain", "north", "south"].map(|name| Mount::new(name, &clip));
-    let server = RtspServer::start(&mounts);
+    // Who comes back to these misses something.
+    let [kicked, plain] = ["kicked", "plain"].map(|name| Mount::new(name, &clip).join_now());
+    let [north, south] = ["north", "south"].map(|name| Mount::new(name, &clip));
+    let server = RtspServer::start(&[kicked, plain, north, south]);
     let (of_supervisor, of_cameras): (Vec<_>, Vec<_>) =
         places().into_iter().partition(|place| place.starts_with("supervisor."));
     let mut victims: Vec<Victim> = of_cameras.into_iter().map(Victim::of).collect();
@@ -281,14 +283,18 @@ fn a_panic_anywhere_ends_one_part_alone_and_it_comes_back() {
         wait_for(&format!("more of {}", victim.name), secs(30), || {
             newest().filter(|row| row.id != open.id || !row.complete || row.reason == "motion")
         });
-        let causes: Vec<String> =
-            daemon.gaps(&victim.name).iter().map(|gap| gap["cause"].as_str().unwrap().to_owned()).collect();
+        let gaps = || daemon.gaps(&victim.name);
+        // A gap is written down a moment after its end.
+        let caused_by = |cause: &str| {
+            let what = format!("a gap of {} by {cause}", victim.name);
+            wait_for(&what, secs(20), || gaps().into_iter().find(|gap| gap["cause"] == cause));
+        };
         match victim.place {
-            "reader.packet" | "camera.tick" | "camera.trigger" | "camera.feed_report" => {
-                assert!(causes.iter().any(|cause| cause == "crash"), "{}: gaps by {causes:?}", victim.name);
-            }
-            _ if victim.is_cut() => assert!(!causes.is_empty(), "{}: a gap is written down", victim.name),
-            _ => assert!(causes.is_empty(), "{}: nothing is missing, and gaps by {causes:?}", victim.name),
+            // The next life begins at once: there may be no gap.
+            "camera.stop" | "camera.stopping" => {}
+            "writer.session_ended" | "detector.session_ended" => caused_by("disconnected"),
+            _ if victim.is_cut() => caused_by("crash"),
+            _ => assert!(gaps().is_empty(), "{}: nothing is missing, and gaps {:?}", victim.name, gaps()),
         }
     }
 

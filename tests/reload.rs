@@ -66,6 +66,8 @@ fn restarts_once(daemon: &Daemon, name: &str, edit: impl FnOnce()) {
     assert_eq!(generation(daemon, name), newest + 1, "one restart, of {name} alone");
     assert_eq!(newest_generation(daemon), newest + 1, "nothing else started");
     assert_ne!(after["started_at"], before["started_at"]);
+    // The life before has taken nothing away from this one.
+    assert_eq!(daemon.request("GET", &format!("/api/cameras/{name}/snapshot.jpg"), &[]).0, 200);
 }
 
 /// Edits a camera's file and sees that nothing restarts.
@@ -451,6 +453,9 @@ fn the_folder_may_be_replaced_be_gone_and_be_seen_without_a_hint() {
     let folder = daemon.folder().join("config.d");
     fs::rename(&folder, daemon.folder().join("config.old")).unwrap();
     daemon.wait_for_stderr("config.d:1:1: the folder of the cameras is missing", secs(30));
+    // Long enough for more than one look.
+    let until = server.stats("kept").sent + 4 * FPS;
+    wait_for("pictures", secs(30), || (server.stats("kept").sent >= until).then_some(()));
     assert_eq!(names(&daemon).len(), before.len());
     for camera in before {
         let now = daemon.camera(camera["name"].as_str().unwrap()).unwrap();

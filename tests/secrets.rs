@@ -137,7 +137,7 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
     let panic_text = format!("reader.open@panics=panic(cannot open rtsp://viewer:{CANARY}@127.0.0.1/live)");
     let mut builder = Daemon::builder()
         .global("log: { path: log/tarsier.log, level: trace }")
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "trace,tarsier=trace")
         .env("CAMERA_PASSWORD", CANARY)
         .env("FAILPOINTS", &panic_text);
     std::fs::write(builder.folder().join("camera.password"), odd() + "\n").unwrap();
@@ -216,13 +216,14 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
         assert!(found.is_empty(), "a password in {found:?}");
     }
 
-    // The other commands, in the same folder.
+    // The other commands, in the same folder. One that goes on trying is ended, which `timeout` answers with 124.
     let tarsier = |arguments: &[&str]| -> Output {
-        Command::new(env!("CARGO_BIN_EXE_tarsier"))
+        Command::new("timeout")
+            .args(["-s", "TERM", "5", env!("CARGO_BIN_EXE_tarsier")])
             .args(arguments)
             .current_dir(daemon.folder())
             .env("CAMERA_PASSWORD", CANARY)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", "trace,tarsier=trace")
             .output()
             .unwrap()
     };
@@ -240,14 +241,14 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
         (&["detect", &closed_url, "--set", &key], 1),
         (&["detect", &closed_url, "--set", &list], 1),
         (&["detect", &closed_url, "--set", "username=v", "--set", &password], 1),
-        (&["record", &wrong_url, "--out", "out"], 1),
-        (&["record", &from_environment, "--out", "out"], 1),
+        (&["record", &wrong_url, "--out", "out"], 124),
+        (&["record", &from_environment, "--out", "out"], 124),
         (&["recordings", "list"], 0),
         (&["recordings", "verify"], 0),
     ] {
         let output = tarsier(arguments);
         let what = arguments[..2.min(arguments.len())].join(" ").replace(CANARY, "***");
-        assert_eq!(output.status.code(), Some(code), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{what}: {output:?}");
         assert_clean(&String::from_utf8_lossy(&output.stdout), &format!("what `{what}` prints"));
         assert_clean(&String::from_utf8_lossy(&output.stderr), &format!("what `{what}` complains"));
     }

@@ -109,7 +109,7 @@ fn every_kind_of_source_is_recorded_as_it_came() {
         assert_eq!(audio.as_ref().and_then(|audio| audio["codec_name"].as_str()), *sound, "{name}");
         if let Some(audio) = audio.filter(|_| *name != "mkv") {
             let (heard, seen) = (seconds_of(&audio), seconds_of(&video));
-            assert!((heard - seen).abs() < 0.7, "{name}: {heard} s of sound and {seen} s of pictures");
+            assert!((heard - seen).abs() < 0.7, "{name}: {audio} and {video}");
         }
     }
 }

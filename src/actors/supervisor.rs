@@ -484,7 +484,8 @@ impl Supervisor {
                 let (old, new) = (&self.started_with, &loaded.global);
                 for (key, differs) in [
                     ("archive.path", old.archive.path != new.archive.path),
-                    ("archive.layout", old.archive.layout != new.archive.layout),
+                    ("archive.layout", old.archive.layout.as_str() != new.archive.layout.as_str()),
+                    ("archive.timezone", old.archive.layout.zone() != new.archive.layout.zone()),
                     ("archive.sync", old.archive.sync != new.archive.sync),
                     ("web.listen", old.web != new.web),
                     ("log.path", old.log.path != new.log.path),

@@ -38,6 +38,7 @@ use self::index::Index;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
 use crate::domain::recording::Recording;
+use crate::domain::source_url::redact_urls;
 use crate::domain::stream::StreamInfo;
 
 /// Free space below which no new file is begun: what the open ones need to be finalised.
@@ -137,7 +138,7 @@ impl Archive {
     ) -> io::Result<(RecordingFile, String)> {
         self.check_room()?;
         for attempt in 1..=NAME_ATTEMPTS {
-            let relative = self.layout.path(&meta.camera, meta.start, attempt, container.extension());
+            let relative = self.layout.path(&meta.camera, meta.reason, meta.start, attempt, container.extension());
             let path = self.root.join(&relative);
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
@@ -247,11 +248,8 @@ impl Archive {
     }
 }
 
-/// The text of a caught panic.
+/// The text of a caught panic, redacted: it goes to the log and the API.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic without a text".to_owned())
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    redact_urls(text.unwrap_or("panic without a text"))
 }

@@ -587,6 +587,28 @@ mod tests {
     }
 
     #[test]
+    fn what_came_in_a_burst_ends_no_later_than_it_was_written() {
+        let place = Place::new();
+        // Its first packet was taken for new, and the seconds that followed came with it at once.
+        let open = row(1, "yard", clock::utc_now());
+        place.write(&open, false);
+        {
+            let index = place.open();
+            index.put(open.clone());
+        }
+        let index = place.open_after_crash();
+        let report = repair_open(place.root(), &index);
+        assert_eq!((report.repaired, report.gaps), (1, 1));
+        let [repaired] = &rows(&index)[..] else { panic!("one recording") };
+        let end = repaired.end.unwrap();
+        assert!(end <= clock::utc_now() && end - repaired.start == TimeDelta::seconds(SECONDS), "{repaired:?}");
+        assert_eq!(gaps(&index)[0].start, end);
+        // A later look, at the closed file, knows no better.
+        scan_all(place.root(), &index, &AtomicBool::new(false));
+        assert_eq!(rows(&index), std::slice::from_ref(repaired));
+    }
+
+    #[test]
     fn a_file_without_a_packet_goes_with_its_row_and_the_gap_begins_at_its_start() {
         let place = Place::new();
         let open = row(1, "yard", minutes_ago(5));

@@ -8,15 +8,17 @@ use proptest::prelude::*;
 
 use super::container::{Container, PlanError, ReadAt, RepairPlan, Trailer};
 use super::file::{FileMeta, Finished, RecordingFile, inspect, repair};
+use super::index::Index;
 use super::testing::*;
-use super::{mkv, mp4};
+use super::{Archive, mkv, mp4};
 use crate::domain::camera::Reason;
-use crate::domain::config::ContainerKind;
+use crate::domain::config::{ContainerKind, SyncCadence};
+use crate::domain::layout::Layout;
 use crate::domain::stream::Track;
 use crate::media::Packet;
 
 fn meta() -> FileMeta {
-    let start: DateTime<Utc> = "2026-11-25T10:00:00Z".parse().unwrap();
+    let start: DateTime<Utc> = "2025-11-25T10:00:00Z".parse().unwrap();
     FileMeta {
         camera: "front-door".to_owned(),
         start,
@@ -801,4 +803,29 @@ fn garbage_is_no_recording() {
             assert_eq!(repaired_in_memory(kind, &mut bytes), None);
         }
     }
+}
+
+#[test]
+fn two_recordings_in_one_second_have_two_names_in_summer_and_in_winter_time() {
+    let clip = clip("mp4", "1", H264, &[]);
+    let root = tempfile::tempdir().unwrap();
+    let layout = Layout::parse("{camera}/{trigger}/%Y-%m-%dT%H%M%S").unwrap().in_zone("Europe/Berlin".parse().unwrap());
+    let index = Index::open(root.path()).unwrap();
+    let archive = Archive::start(root.path(), layout, SyncCadence::Never, index).unwrap();
+    // The second and third share a second; the fourth comes an hour later, when clocks have been put back.
+    let starts = ["2024-10-27T00:29:59Z", "2024-10-27T00:30:00.1Z", "2024-10-27T00:30:00.9Z", "2024-10-27T01:30:00Z"];
+    let names: Vec<String> = starts
+        .iter()
+        .map(|start| {
+            let meta = FileMeta { start: start.parse().unwrap(), ..meta() };
+            let (mut file, name) = archive.create_file(&meta, ContainerKind::Mp4, &clip.stream, false).unwrap();
+            clip.packets.iter().for_each(|packet| file.write(packet).unwrap());
+            file.finish().unwrap();
+            name
+        })
+        .collect();
+    let stem = "front-door/motion/2024-10-27T02";
+    assert_eq!(names, ["2959.mp4", "3000.mp4", "3000_2.mp4", "3000_3.mp4"].map(|end| format!("{stem}{end}")));
+    assert!(names.iter().all(|name| root.path().join(name).metadata().unwrap().len() > 0));
+    archive.stop();
 }

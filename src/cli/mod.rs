@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod detect;
+pub mod import_pynvr;
 pub mod inspect;
 mod look;
 pub mod record;
@@ -59,6 +60,11 @@ enum Command {
     /// Record one source without a daemon
     #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
     Record(record::RecordArgs),
+    /// Turn a configuration of pynvr into one of Tarsier; runs no Python
+    #[command(
+        after_help = "Examples:\n  tarsier import-pynvr config.py\n  tarsier import-pynvr config.py --camera front-door --out /etc/tarsier"
+    )]
+    ImportPynvr(import_pynvr::ImportArgs),
     /// List, verify or repair the recordings of the archive
     #[command(subcommand, after_help = "Example:\n  tarsier recordings list --camera front-door")]
     Recordings(recordings::RecordingsCommand),
@@ -75,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Detect(arguments) => detect::run(&arguments, &config),
         Command::Inspect(arguments) => inspect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
+        Command::ImportPynvr(arguments) => import_pynvr::run(&arguments),
         Command::Recordings(command) => recordings::run(&command, &config),
     };
     match done {

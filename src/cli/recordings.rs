@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::bail;
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +20,9 @@ use crate::media::readback::read_back;
 /// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
 const TOLERANCE_S: f64 = 1.0;
 const TOLERANCE: f64 = 0.001;
+/// A file says when its recording began as was thought when it did; its row, as was known when it ended. After a
+/// connect a camera may send what is long past.
+const START_APART: TimeDelta = TimeDelta::minutes(1);
 
 /// What to do with the recordings.
 #[derive(Clone, Debug, Subcommand)]
@@ -229,9 +232,7 @@ fn verify_one(root: &Path, row: &Recording, decode: bool) -> Vec<String> {
             if !inspected.already_complete && row.complete {
                 problems.push("has a torn end (`tarsier recordings repair` mends it)".to_owned());
             }
-            if inspected.meta.camera != row.camera
-                || inspected.meta.start.timestamp_micros() != row.start.timestamp_micros()
-            {
+            if inspected.meta.camera != row.camera || (inspected.meta.start - row.start).abs() > START_APART {
                 problems.push(format!(
                     "says that it is {}'s of {}",
                     inspected.meta.camera,

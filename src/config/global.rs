@@ -11,6 +11,7 @@ use super::table::GLOBAL;
 use super::units::{Bytes, FreeText, SyncText};
 use crate::domain::config::{ArchiveConfig, GlobalConfig, LogConfig, LogFormat, WebConfig};
 use crate::domain::layout::Layout;
+use crate::domain::zone::Zone;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,7 @@ struct RawGlobal {
 struct RawArchive {
     path: PathBuf,
     layout: LayoutText,
+    timezone: ZoneText,
     max_size: Option<Bytes>,
     min_free: FreeText,
     sync: SyncText,
@@ -61,6 +63,18 @@ impl TryFrom<String> for LayoutText {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct ZoneText(Zone);
+
+impl TryFrom<String> for ZoneText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(ZoneText).map_err(|()| "a time zone")
+    }
+}
+
 /// From the root on, unless the working folder is gone.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
@@ -74,7 +88,7 @@ pub(super) fn build(settings: &Settings, file: &Mark, folder: &Path) -> Result<G
         archive: ArchiveConfig {
             // Alarms name it to people who don't know where the daemon was started.
             path: absolute(folder.join(raw.archive.path)),
-            layout: raw.archive.layout.0,
+            layout: raw.archive.layout.0.in_zone(raw.archive.timezone.0),
             max_size_bytes: raw.archive.max_size.map(|size| size.0),
             min_free: raw.archive.min_free.0,
             sync: raw.archive.sync.0,

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use problem::Problem;
+pub use scan::is_camera_name;
 
 use self::expand::{Environment, expand};
 use self::problem::Mark;
@@ -225,6 +226,21 @@ pub fn camera_from_file(
         }
         _ => Err(problems),
     }
+}
+
+/// Why a key of `tarsier.yaml` or of a camera would not take a value, or None where it would. `text` is meant as it
+/// is: nothing in it is a variable.
+pub fn refusal(path: &str, text: &str) -> Option<String> {
+    let Some(key) = GLOBAL.iter().chain(CAMERA).find(|key| key.path == path) else {
+        return Some(format!("`{path}` is not available yet"));
+    };
+    let content = Content::Scalar(Scalar { text: text.to_owned(), written: text.to_owned() });
+    let mut problems = Vec::new();
+    Settings::default().put(key, &Node { at: Mark::option(path), content }, &mut problems);
+    problems.pop().map(|problem| match problem.hint {
+        Some(hint) => format!("{} ({hint})", problem.what),
+        None => problem.what,
+    })
 }
 
 /// The rows of `docs/configuration.md`: one a key, first those of `tarsier.yaml`, then those of a camera.

@@ -128,8 +128,8 @@ pub(super) fn read_own(path: &Path, loaded: &Loaded) -> Result<Option<(Settings,
     Ok(Some((own, problems)))
 }
 
-/// `[a-z0-9][a-z0-9_-]*`
-fn is_camera_name(stem: &str) -> bool {
+/// Can a camera be called this? `[a-z0-9][a-z0-9_-]*`
+pub fn is_camera_name(stem: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     stem.bytes().next().is_some_and(plain) && stem.bytes().all(|b| plain(b) || b == b'_' || b == b'-')
 }

@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use super::tree::Scalar;
 use super::units::{AreaText, Bytes, FreeText, Hint, Span, SyncText};
 use crate::domain::source_url::{SourceKind, SourceUrl, redact_urls};
+use crate::domain::zone::Zone as TimeZone;
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -51,6 +52,7 @@ pub(super) enum Kind {
     Secret,
     Path,
     Layout,
+    Zone,
     Listen,
     LogFilter,
     Source,
@@ -73,8 +75,14 @@ pub(super) const GLOBAL: &[Key] = &[
         "archive.layout",
         Layout,
         Is("{camera}/%Y/%m/%d/video_%Y-%m-%dT%H%M%S"),
-        "names of the recordings: strftime in UTC of the file's first packet; a taken name gets `_2`, the container \
-         gives the extension",
+        "names of the recordings: the camera, what began them, and strftime of the file's first packet; a taken name \
+         gets `_2`, the container gives the extension",
+    ),
+    key(
+        "archive.timezone",
+        Zone,
+        Is("UTC"),
+        "zone of the times in `archive.layout`; `local` is the machine's. All other times stay in UTC",
     ),
     key(
         "archive.max_size",
@@ -260,6 +268,7 @@ impl Kind {
             Text | Secret => "a text".to_owned(),
             Path => "a path".to_owned(),
             Layout => "a layout of file names".to_owned(),
+            Zone => "`UTC`, `local` or a zone such as `Europe/Berlin`".to_owned(),
             Listen => "an address with its port, such as `127.0.0.1:8787`".to_owned(),
             LogFilter => "`error`, `warn`, `info`, `debug`, `trace`, `off` or a filter".to_owned(),
             Source => "an address, a device or a file".to_owned(),
@@ -304,6 +313,10 @@ impl Kind {
             Layout => match crate::domain::layout::Layout::parse(text) {
                 Ok(_) => Ok(string()),
                 Err(reason) => Err(Fault { reason: Some(reason), hint: None }),
+            },
+            Zone => match text.parse::<TimeZone>() {
+                Ok(_) => Ok(string()),
+                Err(()) => Err(nearest(text, TimeZone::names()).map(|near| format!("did you mean `{near}`?")).into()),
             },
             Listen => listen(text).map(|address| Value::String(address.to_string())),
             LogFilter => log_filter(text).map(|()| string()),

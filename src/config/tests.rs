@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::config::{Area, AudioMode, ContainerKind, MinFree, RecordMode, SyncCadence, Transport};
+use crate::domain::zone::Zone;
 
 const CANARY: &str = "canary-p@ss/w0rd";
 
@@ -81,6 +82,7 @@ fn nothing_at_all_is_a_working_set_up() {
         assert_eq!(global.cameras_dir, house.dir.path().join("config.d"));
         assert_eq!(global.archive.path, house.dir.path().join("archive"));
         assert_eq!(global.archive.layout.as_str(), "{camera}/%Y/%m/%d/video_%Y-%m-%dT%H%M%S");
+        assert_eq!(global.archive.layout.zone(), Zone::UTC);
         assert_eq!(global.archive.max_size_bytes, None);
         assert_eq!(global.archive.min_free, MinFree::Share(0.05));
         assert_eq!(global.archive.sync, SyncCadence::Every(Duration::from_secs(1)));
@@ -88,6 +90,19 @@ fn nothing_at_all_is_a_working_set_up() {
         assert_eq!((global.log.max_size_bytes, global.log.backups), (32 << 20, 20));
         assert_eq!(global.web.listen.to_string(), "127.0.0.1:8787");
     }
+}
+
+#[test]
+fn a_zone_for_the_names_of_files() {
+    let zone = |text: &str| {
+        let house = House::new().with("tarsier.yaml", format!("archive: {{ timezone: {text} }}\n"));
+        let (loaded, problems) = house.load();
+        assert_eq!(problems, []);
+        loaded.global.archive.layout.zone()
+    };
+    assert_eq!(zone("Europe/Berlin"), "Europe/Berlin".parse().unwrap());
+    assert_eq!(zone("local"), Zone::Local);
+    assert_eq!(zone("UTC"), Zone::UTC);
 }
 
 #[test]
@@ -266,6 +281,8 @@ fn golden_faults_of_the_global_file() {
     let files = [
         ("unknown", "archve: { path: x }\nlog: { levle: info }\nsource: a.mp4\nrecord: { mode: off }\n"),
         ("layout", "archive: { layout: \"{camera}/%Q\" }\n"),
+        ("zone", "archive: { timezone: europe/berln }\n"),
+        ("zone by its short name", "archive: { timezone: \"+01:00\" }\n"),
         (
             "values",
             "archive: { min_free: lots, sync: sometimes, max_size: 0 }\nlog: { level: infoo, backups: -1, format: xml }\n",

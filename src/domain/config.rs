@@ -167,7 +167,7 @@ pub struct GlobalConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchiveConfig {
     pub path: PathBuf,
-    /// Names of the recordings inside it.
+    /// Names of the recordings inside it (`layout`, `timezone`).
     pub layout: Layout,
     pub max_size_bytes: Option<u64>,
     pub min_free: MinFree,

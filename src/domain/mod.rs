@@ -18,3 +18,4 @@ pub mod source_url;
 pub mod stream;
 pub mod timeline;
 pub mod utc_map;
+pub mod zone;

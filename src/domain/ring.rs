@@ -157,3 +157,130 @@ impl<T: RingItem + Clone> Ring<T> {
         oldest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Item {
+        bytes: u64,
+        us: i64,
+        session: u64,
+        keyframe: bool,
+    }
+
+    impl RingItem for Item {
+        fn bytes(&self) -> u64 {
+            self.bytes
+        }
+
+        fn dts_us(&self) -> i64 {
+            self.us
+        }
+
+        fn pts_us(&self) -> i64 {
+            self.us
+        }
+
+        fn session(&self) -> u64 {
+            self.session
+        }
+
+        fn is_keyframe(&self) -> bool {
+            self.keyframe
+        }
+    }
+
+    /// Items 100 ms apart, a keyframe every `gop`; a new session, with times from 0, after each of `lengths`.
+    fn items(lengths: &[usize], gop: usize) -> Vec<Item> {
+        let of_session = |(session, length): (usize, &usize)| {
+            let item = move |n: usize| Item {
+                bytes: 1000,
+                us: n as i64 * 100_000,
+                session: session as u64 + 1,
+                keyframe: n.is_multiple_of(gop),
+            };
+            (0..*length).map(item).collect::<Vec<_>>()
+        };
+        lengths.iter().enumerate().flat_map(of_session).collect()
+    }
+
+    const WIDE: RingBounds = RingBounds { keep_us: i64::MAX / 4, max_bytes: u64::MAX };
+
+    #[test]
+    fn a_recording_starts_at_the_keyframe_before_its_time() {
+        let mut ring = Ring::new(WIDE);
+        items(&[50], 20).into_iter().for_each(|item| {
+            ring.push(item);
+        });
+        assert_eq!(ring.start_for(1, 4_500_000), Some(40));
+        assert_eq!(ring.start_for(1, 4_000_000), Some(40));
+        assert_eq!(ring.start_for(1, 3_999_999), Some(20));
+        assert_eq!(ring.start_for(1, -1), Some(0), "what is not held any more starts at the oldest keyframe");
+        assert_eq!(ring.start_for(2, 0), None, "no such session");
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_hold_and_what_must_stay_stays(
+            lengths in prop::collection::vec(1usize..80, 1..4),
+            gop in 1usize..40,
+            keep_s in 0i64..10,
+            max_items in 1u64..200,
+        ) {
+            let bounds = RingBounds { keep_us: keep_s * 1_000_000, max_bytes: max_items * 1000 };
+            let mut ring = Ring::new(bounds);
+            let all = items(&lengths, gop);
+            for (seq, item) in all.iter().enumerate() {
+                prop_assert_eq!(ring.push(item.clone()), seq as u64);
+                prop_assert!(ring.bytes() <= bounds.max_bytes);
+                // A recording that wants the time that is kept finds its keyframe, unless bytes ran out.
+                let from_us = item.us - bounds.keep_us;
+                let start = ring.start_for(item.session, from_us);
+                if ring.bytes() + 1000 <= bounds.max_bytes && item.us >= bounds.keep_us {
+                    let start = start.expect("a keyframe is held");
+                    prop_assert!(all[start as usize].us <= from_us);
+                    prop_assert!(all[start as usize].keyframe);
+                }
+            }
+        }
+
+        #[test]
+        fn a_cursor_meets_every_item_once_in_order_or_is_told_what_it_missed(
+            lengths in prop::collection::vec(1usize..60, 1..4),
+            gop in 1usize..30,
+            keep_s in 0i64..5,
+            reads in prop::collection::vec(0usize..12, 1..200),
+        ) {
+            let mut ring = Ring::new(RingBounds { keep_us: keep_s * 1_000_000, max_bytes: 60_000 });
+            let all = items(&lengths, gop);
+            let (mut cursor, mut met, mut missed) = (0u64, 0u64, 0u64);
+            let mut reads = reads.into_iter().cycle();
+            for item in &all {
+                ring.push(item.clone());
+                for _ in 0..reads.next().unwrap_or(0) {
+                    match ring.read(cursor) {
+                        Read::Item(item) => {
+                            prop_assert_eq!(&item, &all[cursor as usize]);
+                            (cursor, met) = (cursor + 1, met + 1);
+                        }
+                        Read::Empty => {
+                            prop_assert_eq!(cursor, ring.end());
+                            break;
+                        }
+                        Read::Overtaken { resume } => {
+                            prop_assert!(resume > cursor && resume <= ring.end());
+                            prop_assert!(resume == ring.end() || all[resume as usize].keyframe);
+                            missed += resume - cursor;
+                            cursor = resume;
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(met + missed, cursor);
+        }
+    }
+}

@@ -68,8 +68,8 @@ impl SourceUrl {
     }
 }
 
-/// What must not be shown of an address, longest first: its password, as written and decoded, and what its query
-/// says of a user. An odd password may hold an `@` or a `/`, so it ends at the `@` of the host or at the last one.
+/// What must not be shown of an address, longest first: its password, as written and decoded, and what its path
+/// and query say of a user. An odd password may hold an `@` or a `/`, so it ends at the `@` of the host or at the last one.
 fn secrets_of(text: &str) -> Vec<String> {
     let Some((_, rest)) = text.split_once("://") else {
         return Vec::new();
@@ -78,8 +78,8 @@ fn secrets_of(text: &str) -> Vec<String> {
     let ends = [authority.rfind('@'), rest.rfind('@')];
     let passwords =
         ends.into_iter().flatten().filter_map(|end| rest[..end].split_once(':')).map(|(_, password)| password);
-    let queried = rest.split_once('?').map_or("", |(_, query)| query);
-    let values = queried.split('&').filter_map(|pair| pair.split_once('=')).filter(|(name, _)| is_secret_name(name));
+    let (path, query) = path_and_query(&rest[authority.len()..]);
+    let values = path.split(IN_PATH).chain(query.unwrap_or_default().split(IN_QUERY)).filter_map(secret_pair);
     let written: Vec<&str> = passwords.chain(values.map(|(_, value)| value)).collect();
     let mut all: Vec<String> = written.iter().flat_map(|raw| [(*raw).to_owned(), percent_decode(raw)]).collect();
     // Shorter ones would turn every message to stars.
@@ -89,7 +89,30 @@ fn secrets_of(text: &str) -> Vec<String> {
     all
 }
 
-/// Does a parameter of a query by this name tell who someone is? Cameras take `?usr=admin&pwd=...`.
+/// What parts parameters from each other: cameras also take `/user=admin&password=...&channel=1.sdp`.
+const IN_PATH: &[char] = &['/', '&', ';'];
+const IN_QUERY: &[char] = &['&'];
+
+fn path_and_query(text: &str) -> (&str, Option<&str>) {
+    text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)))
+}
+
+/// Name and value of a parameter that tells who someone is.
+fn secret_pair(pair: &str) -> Option<(&str, &str)> {
+    pair.split_once('=').filter(|(name, _)| is_secret_name(name))
+}
+
+fn push_without_secrets(out: &mut String, text: &str, separators: &[char]) {
+    for piece in text.split_inclusive(separators) {
+        let pair = piece.strip_suffix(separators).unwrap_or(piece);
+        match secret_pair(pair) {
+            Some((name, _)) => out.extend([name, "=***", &piece[pair.len()..]]),
+            None => out.push_str(piece),
+        }
+    }
+}
+
+/// Does a parameter by this name tell who someone is? Cameras take `?usr=admin&pwd=...`.
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["pass", "pwd", "token", "secret", "auth", "key", "usr", "user", "login", "sig", "cred"]
@@ -97,7 +120,7 @@ fn is_secret_name(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
-/// Redacts the credentials of every `scheme://user:password@` in a text, and of the queries behind it.
+/// Redacts the credentials of every `scheme://user:password@` in a text, and of the paths and queries behind it.
 pub fn redact_urls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -114,18 +137,11 @@ pub fn redact_urls(text: &str) -> String {
             out.push_str("***@");
             word = &word[end + 1..];
         }
-        match word.split_once('?') {
-            Some((address, query)) => {
-                out.push_str(address);
-                for (at, pair) in query.split('&').enumerate() {
-                    out.push(if at == 0 { '?' } else { '&' });
-                    match pair.split_once('=') {
-                        Some((name, _)) if is_secret_name(name) => out.extend([name, "=***"]),
-                        _ => out.push_str(pair),
-                    }
-                }
-            }
-            None => out.push_str(word),
+        let (path, query) = path_and_query(word);
+        push_without_secrets(&mut out, path, IN_PATH);
+        if let Some(query) = query {
+            out.push('?');
+            push_without_secrets(&mut out, query, IN_QUERY);
         }
     }
     out.push_str(rest);
@@ -192,6 +208,16 @@ mod tests {
         let source = SourceUrl::new("http://h/video.cgi?user=admin&pwd=hunter%322&rate=0#x");
         assert_eq!(source.to_string(), "http://h/video.cgi?user=***&pwd=***&rate=0#x");
         assert_eq!(source.redact_in("GET /video.cgi?pwd=hunter%322: 401 hunter22"), "GET /video.cgi?pwd=***: 401 ***");
+    }
+
+    #[test]
+    fn parameters_in_a_path_are_redacted_too() {
+        let source = SourceUrl::new("rtsp://h:554/user=admin&password=hunter22&channel=1.sdp?real_stream");
+        assert_eq!(source.to_string(), "rtsp://h:554/user=***&password=***&channel=1.sdp?real_stream");
+        assert_eq!(source.redact_in("DESCRIBE password=hunter22: 404"), "DESCRIBE password=***: 404");
+        let underscores = SourceUrl::new("rtsp://h/user=admin_password=hunter22_channel=1.sdp");
+        assert_eq!(underscores.to_string(), "rtsp://h/user=***");
+        assert_eq!(SourceUrl::new("rtsp://h/a/b;x=1/").to_string(), "rtsp://h/a/b;x=1/");
     }
 
     #[test]

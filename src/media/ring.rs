@@ -72,3 +72,47 @@ impl PacketRing {
         self.lock().ring.start_for(session, pts_us)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ring::RingBounds;
+    use crate::media::testing;
+
+    const BOUNDS: RingBounds = RingBounds { keep_us: 60_000_000, max_bytes: 64 << 20 };
+
+    fn packets() -> Vec<Arc<Packet>> {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = testing::clip(folder.path(), "clip.mp4", "64x48", 1, &["-c:v", "libx264", "-g", "15"]);
+        testing::packets(&clip, 1).into_iter().map(Arc::new).collect()
+    }
+
+    #[test]
+    fn ring_writer_and_detector_share_the_bytes() {
+        let ring = PacketRing::new(BOUNDS);
+        let producer = ring.admit();
+        for packet in packets() {
+            let bytes = packet.data().as_ptr();
+            let seq = ring.push(producer, packet).unwrap();
+            let (Read::Item(writer), Read::Item(detector)) = (ring.read(seq), ring.read(seq)) else {
+                panic!("what was pushed is there");
+            };
+            assert_eq!([writer.data().as_ptr(), detector.data().as_ptr()], [bytes; 2]);
+            let mut decoded = ffmpeg_next::Packet::empty();
+            crate::media::decode::carry(&mut decoded, &detector);
+            assert_eq!(decoded.data().map(<[u8]>::as_ptr), Some(bytes), "the decoder reads a copy");
+        }
+    }
+
+    #[test]
+    fn a_producer_that_was_replaced_is_cut_off() {
+        let ring = PacketRing::new(BOUNDS);
+        let packet = packets().remove(0);
+        let old = ring.admit();
+        assert!(ring.push(old, Arc::clone(&packet)).is_some());
+        let new = ring.admit();
+        assert!(ring.push(old, Arc::clone(&packet)).is_none());
+        assert!(ring.push(new, packet).is_some());
+        assert_eq!(ring.end(), 2);
+    }
+}

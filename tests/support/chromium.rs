@@ -75,9 +75,13 @@ impl Chromium {
         let answer = self.ask("Page.navigate", json!({"url": url}), secs(30));
         assert!(answer.get("errorText").is_none(), "{url}: {answer}");
         let loader = answer["loaderId"].clone();
-        self.wait_for_event("the page to be loaded", |event| {
+        self.wait_for_event("the page to come", |event| {
             event["method"] == "Page.frameNavigated" && event["params"]["frame"]["loaderId"] == loader
         });
+        self.evaluate(
+            "new Promise(done => document.readyState == 'loading' ? addEventListener('DOMContentLoaded', done) : done())
+             .then(() => true)",
+        );
     }
 
     /// What an expression, or the promise that it is, comes to.
