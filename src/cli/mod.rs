@@ -3,6 +3,8 @@
 pub mod check;
 pub mod detect;
 pub mod import_pynvr;
+pub mod inspect;
+mod look;
 pub mod record;
 pub mod recordings;
 pub mod run;
@@ -51,6 +53,11 @@ enum Command {
         after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15"
     )]
     Detect(detect::DetectArgs),
+    /// Show what the detector sees: as a video, in a browser, and as a report
+    #[command(
+        after_help = "Examples:\n  tarsier inspect clip.mp4 --out panes.mp4 --set detect.threshold=15\n  tarsier inspect --camera config.d/front-door.yaml --serve"
+    )]
+    Inspect(inspect::InspectArgs),
     /// Record one source without a daemon
     #[command(
         after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings --for 1h"
@@ -75,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&config),
         Command::Check { effective } => Ok(check::run(&config, effective)),
         Command::Detect(arguments) => detect::run(&arguments, &config),
+        Command::Inspect(arguments) => inspect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
         Command::ImportPynvr(arguments) => import_pynvr::run(&arguments),
         Command::Recordings(command) => recordings::run(&command, &config),

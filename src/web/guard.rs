@@ -99,7 +99,7 @@ pub async fn gate(request: ServiceRequest, next: Next<BoxBody>) -> Result<Servic
     Ok(response)
 }
 
-fn check_host(request: &ServiceRequest, own: &Own) -> Result<(), Problem> {
+pub(super) fn check_host(request: &ServiceRequest, own: &Own) -> Result<(), Problem> {
     let mut hosts = request.headers().get_all(header::HOST);
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "a request needs exactly one Host header"));
