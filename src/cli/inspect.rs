@@ -397,7 +397,10 @@ level: 1500 px (1.07%)
   idle pictures changed by at most 99 px (0.07%)
   the weakest event reached 10000 px (7.12%)
   1000 px (0.71%) would tell these events from idle with most room on both sides
-whatever the level, the pictures after the warm-up don't fall into two groups
+whatever the level, the pictures after the warm-up fall into two groups:
+  9 quiet ones, at most 99 px (0.07%)
+  7 moving ones, at least 10000 px (7.12%)
+  1000 px (0.71%) separates them: --set detect.min_area=1000
 ";
         assert_eq!(report.text(), expected);
     }

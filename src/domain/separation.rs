@@ -4,6 +4,8 @@
 
 /// Bins an octave: finer than the areas of two pictures of the same thing differ.
 const BINS_AN_OCTAVE: f64 = 4.0;
+/// Below the least area that is left of a changed pixel after the usual dilation and erosion (81).
+const NOTHING_PIXELS: f64 = 32.0;
 /// Part of all variance that lies between the two groups, above which they are two. An even spread has 0.75.
 const CLEAR: f64 = 0.85;
 
@@ -90,8 +92,9 @@ pub fn middle(quiet_most: u32, moving_least: u32) -> u32 {
     middle.clamp(quiet_most + 1, moving_least.max(quiet_most + 1))
 }
 
+/// Doublings; areas much smaller than [`NOTHING_PIXELS`] are all the same.
 fn octaves(pixels: u32) -> f64 {
-    (1.0 + f64::from(pixels)).log2()
+    (1.0 + f64::from(pixels) / NOTHING_PIXELS).log2()
 }
 
 #[cfg(test)]
@@ -119,7 +122,7 @@ mod tests {
         assert_eq!(split([]), None);
         assert_eq!(split([0; 100]), None);
         assert_eq!(split([7]), None);
-        assert_eq!(split((0..16).map(|octave| 1 << octave)), None, "an even spread");
+        assert_eq!(split((0..12).map(|octave| 16 << octave)), None, "an even spread");
     }
 
     #[test]
