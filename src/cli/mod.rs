@@ -3,6 +3,8 @@
 pub mod check;
 pub mod detect;
 pub mod import_pynvr;
+pub mod inspect;
+mod look;
 pub mod record;
 pub mod recordings;
 pub mod run;
@@ -23,7 +25,8 @@ pub const OUR_FAULT: u8 = 70;
 #[command(
     name = "tarsier",
     version,
-    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm"
+    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm",
+    after_help = "Examples:\n  tarsier run --config /etc/tarsier/tarsier.yaml\n  tarsier check\n  tarsier detect --json clip.mp4\n  tarsier record /dev/video0 --out recordings\n  tarsier recordings list"
 )]
 struct Arguments {
     /// The global configuration; it may be missing, then defaults apply
@@ -50,8 +53,15 @@ enum Command {
         after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15"
     )]
     Detect(detect::DetectArgs),
+    /// Show what the detector sees: as a video, in a browser, and as a report
+    #[command(
+        after_help = "Examples:\n  tarsier inspect clip.mp4 --out panes.mp4 --set detect.threshold=15\n  tarsier inspect --camera config.d/front-door.yaml --serve"
+    )]
+    Inspect(inspect::InspectArgs),
     /// Record one source without a daemon
-    #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
+    #[command(
+        after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings --for 1h"
+    )]
     Record(record::RecordArgs),
     /// Turn a configuration of pynvr into one of Tarsier; runs no Python
     #[command(
@@ -72,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&config),
         Command::Check { effective } => Ok(check::run(&config, effective)),
         Command::Detect(arguments) => detect::run(&arguments, &config),
+        Command::Inspect(arguments) => inspect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
         Command::ImportPynvr(arguments) => import_pynvr::run(&arguments),
         Command::Recordings(command) => recordings::run(&command, &config),

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use problem::Problem;
 pub use scan::is_camera_name;
@@ -191,18 +192,47 @@ pub fn camera_from_source(source: &str, sets: &[String], loaded: &Loaded) -> Res
     let mut problems = Vec::new();
     let mut own = Settings::default();
     put_text(&mut own, "source", source, &Mark::option("SOURCE"), loaded, &mut problems);
-    for set in sets {
-        let Some((name, value)) = set.split_once('=') else {
-            let hint = "write for example `--set detect.threshold=15`".to_owned();
-            problems.push(Mark::option("--set").problem("KEY=VALUE without a `=`", hint));
-            continue;
-        };
-        put_text(&mut own, name.trim(), value, &Mark::option("--set"), loaded, &mut problems);
-    }
+    put_sets(&mut own, sets, loaded, &mut problems);
     let settings = camera::merge(loaded.defaults.clone(), own);
     let camera = camera::build("camera", &settings, &Mark::option("SOURCE"), Path::new(""), &mut problems);
     match camera {
         Some(camera) if problems.is_empty() => Ok(camera),
+        _ => Err(problems),
+    }
+}
+
+/// A duration as the files have it, for the command line.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<units::Span>() {
+        Ok(span) => Ok(span.0),
+        Err(hint) => Err(hint.unwrap_or_else(|| "write for example `90s`, `10min` or `1h30min`".to_owned())),
+    }
+}
+
+/// The camera of one file, wherever that is, with settings as `KEY=VALUE` over it. With `source`, what it says holds
+/// for that source, for detection too.
+pub fn camera_from_file(
+    path: &Path,
+    source: Option<&str>,
+    sets: &[String],
+    loaded: &Loaded,
+) -> Result<CameraConfig, Vec<Problem>> {
+    let Some((mut own, mut problems)) = scan::read_own(path, loaded)? else {
+        let hint = "give the file of a camera, such as `config.d/front-door.yaml`".to_owned();
+        return Err(vec![Mark::top(path).problem("there is no such file", hint)]);
+    };
+    put_sets(&mut own, sets, loaded, &mut problems);
+    let settings = camera::merge(loaded.defaults.clone(), own);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let camera = camera::build(&name, &settings, &Mark::top(path), &loaded.folder, &mut problems);
+    in_order(&mut problems);
+    match (camera, source) {
+        (Some(camera), None) if problems.is_empty() => Ok(camera),
+        // The file's credentials are for the file's camera.
+        (Some(camera), Some(source)) if problems.is_empty() => {
+            let other = camera_from_source(source, &[], loaded)?;
+            Ok(CameraConfig { source: other.source, detect_source: None, ..camera })
+        }
         _ => Err(problems),
     }
 }
@@ -225,6 +255,17 @@ pub fn refusal(path: &str, text: &str) -> Option<String> {
 /// The rows of `docs/configuration.md`: one a key, first those of `tarsier.yaml`, then those of a camera.
 pub fn reference() -> Vec<String> {
     GLOBAL.iter().chain(CAMERA).map(table::reference_row).collect()
+}
+
+fn put_sets(settings: &mut Settings, sets: &[String], loaded: &Loaded, problems: &mut Vec<Problem>) {
+    for set in sets {
+        let Some((name, value)) = set.split_once('=') else {
+            let hint = "write for example `--set detect.threshold=15`".to_owned();
+            problems.push(Mark::option("--set").problem("KEY=VALUE without a `=`", hint));
+            continue;
+        };
+        put_text(settings, name.trim(), value, &Mark::option("--set"), loaded, problems);
+    }
 }
 
 fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: &Loaded, problems: &mut Vec<Problem>) {

@@ -92,17 +92,30 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
 
 /// None: the file is gone by now.
 fn read_camera(name: &str, path: &Path, loaded: &Loaded) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
+    let Some((own, mut problems)) = read_own(path, loaded)? else {
+        return Ok(None);
+    };
+    let settings = camera::merge(loaded.defaults.clone(), own);
+    let camera = camera::build(name, &settings, &Mark::top(path), &loaded.folder, &mut problems);
+    in_order(&mut problems);
+    match camera {
+        Some(camera) if problems.is_empty() => Ok(Some((camera, settings))),
+        _ => Err(problems),
+    }
+}
+
+/// What a camera's file itself gives, and what is wrong with it. None: there is no such file.
+pub(super) fn read_own(path: &Path, loaded: &Loaded) -> Result<Option<(Settings, Vec<Problem>)>, Vec<Problem>> {
     let Some(text) = text::read(path).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
-    let top = Mark::top(path);
     let (tree, mut problems) = tree::parse(path, &text, &*loaded.environment);
     let tree = match tree {
         Some(tree) if !matches!(tree.content, Content::Null) => tree,
         _ => {
             if problems.is_empty() {
                 let hint = "add `source: rtsp://HOST/PATH`, or put `_` before its name".to_owned();
-                problems.push(top.problem("the file is empty", hint));
+                problems.push(Mark::top(path).problem("the file is empty", hint));
             }
             return Err(problems);
         }
@@ -112,13 +125,7 @@ fn read_camera(name: &str, path: &Path, loaded: &Loaded) -> Result<Option<(Camer
     if broken || !matches!(tree.content, Content::Map(_)) {
         return Err(problems);
     }
-    let settings = camera::merge(loaded.defaults.clone(), own);
-    let camera = camera::build(name, &settings, &top, &loaded.folder, &mut problems);
-    in_order(&mut problems);
-    match camera {
-        Some(camera) if problems.is_empty() => Ok(Some((camera, settings))),
-        _ => Err(problems),
-    }
+    Ok(Some((own, problems)))
 }
 
 /// Can a camera be called this? `[a-z0-9][a-z0-9_-]*`

@@ -19,6 +19,20 @@ pub enum MotionChange {
     Ended { onset_us: i64, last_motion_us: i64 },
 }
 
+/// What a stream is at now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MotionState {
+    /// Motion starts no event for so long yet.
+    WarmUp {
+        left_us: i64,
+    },
+    Idle,
+    /// An event is open; without more motion it ends in so long.
+    Motion {
+        left_us: i64,
+    },
+}
+
 /// The motion of one stream.
 #[derive(Clone, Debug)]
 pub struct Motion {
@@ -101,6 +115,18 @@ impl Motion {
         self.session.is_some_and(|time| time.elapsed_us >= self.warm_up_us)
     }
 
+    /// What the stream is at, after the last picture.
+    pub fn state(&self) -> MotionState {
+        if let Some(event) = &self.event {
+            return MotionState::Motion { left_us: (self.minimal_duration_us - event.quiet_us).max(0) };
+        }
+        let elapsed_us = self.session.map_or(0, |time| time.elapsed_us);
+        match self.warm_up_us.saturating_sub(elapsed_us) {
+            left_us if left_us > 0 => MotionState::WarmUp { left_us },
+            _ => MotionState::Idle,
+        }
+    }
+
     fn start(&mut self, pts_us: i64) -> MotionChange {
         self.event = Some(Event { onset_us: pts_us, last_motion_us: pts_us, quiet_us: 0 });
         MotionChange::Started { onset_us: pts_us }
@@ -165,6 +191,22 @@ mod tests {
             changes(&mut motion, 1, &pictures),
             [MotionChange::Started { onset_us: S }, MotionChange::Ended { onset_us: S, last_motion_us: S },]
         );
+    }
+
+    #[test]
+    fn the_state_says_how_long_it_lasts() {
+        let mut motion = Motion::new(5 * S, 10 * S);
+        assert_eq!(motion.state(), MotionState::WarmUp { left_us: 5 * S });
+        let mut state_after = |at_s: i64, moving| {
+            motion.look(1, at_s * S, moving);
+            motion.state()
+        };
+        assert_eq!(state_after(100, true), MotionState::WarmUp { left_us: 5 * S });
+        assert_eq!(state_after(103, true), MotionState::WarmUp { left_us: 2 * S });
+        assert_eq!(state_after(106, false), MotionState::Idle);
+        assert_eq!(state_after(107, true), MotionState::Motion { left_us: 10 * S });
+        assert_eq!(state_after(110, false), MotionState::Motion { left_us: 7 * S });
+        assert_eq!(state_after(117, false), MotionState::Idle);
     }
 
     #[test]

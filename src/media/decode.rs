@@ -10,6 +10,7 @@ use ffmpeg_next::format::Pixel;
 use thiserror::Error;
 
 use super::packet::Packet;
+use super::picture::Picture;
 use super::{av, nal};
 use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, ticks_to_us};
 
@@ -105,6 +106,15 @@ impl LumaDecoder {
     /// Decodes the next packet and gives `look` each picture that is ready, in order of presentation. Audio is
     /// passed over. An error is counted and never the end: go on with the next packet.
     pub fn decode(&mut self, packet: &Packet, look: &mut dyn FnMut(LumaView)) -> Result<(), DecodeError> {
+        self.decode_pictures(packet, &mut |view, _| look(view))
+    }
+
+    /// As [`LumaDecoder::decode`], with the whole picture beside its luma.
+    pub fn decode_pictures(
+        &mut self,
+        packet: &Packet,
+        look: &mut dyn FnMut(LumaView, Picture),
+    ) -> Result<(), DecodeError> {
         if packet.track != Track::Video {
             return Ok(());
         }
@@ -112,7 +122,7 @@ impl LumaDecoder {
             Some(open) if open.fits(packet) && open.session == packet.session.id => {}
             _ => {
                 // The pictures still inside belong to the stream before.
-                self.drain(look).ok();
+                self.drain_pictures(look).ok();
                 self.switch_to(packet);
             }
         }
@@ -135,6 +145,11 @@ impl LumaDecoder {
 
     /// Gives out the pictures that are still inside, at the end of a stream.
     pub fn drain(&mut self, look: &mut dyn FnMut(LumaView)) -> Result<(), DecodeError> {
+        self.drain_pictures(&mut |view, _| look(view))
+    }
+
+    /// As [`LumaDecoder::drain`], with the whole picture beside its luma.
+    pub fn drain_pictures(&mut self, look: &mut dyn FnMut(LumaView, Picture)) -> Result<(), DecodeError> {
         let Some(Open { decoder: Ok(decoder), .. }) = &mut self.open else { return Ok(()) };
         let result = match decoder.send_eof() {
             Ok(()) => self.receive(look),
@@ -171,7 +186,7 @@ impl LumaDecoder {
         }
     }
 
-    fn receive(&mut self, look: &mut dyn FnMut(LumaView)) -> Result<(), DecodeError> {
+    fn receive(&mut self, look: &mut dyn FnMut(LumaView, Picture)) -> Result<(), DecodeError> {
         let Some(Open { decoder: Ok(decoder), session, stream, .. }) = &mut self.open else { return Ok(()) };
         let timescale = stream.video.timescale;
         let session = *session;
@@ -192,7 +207,7 @@ impl LumaDecoder {
                 return Err(self.refuse());
             };
             self.counts.pictures += 1;
-            look(LumaView {
+            let view = LumaView {
                 width: self.frame.width(),
                 height: self.frame.height(),
                 stride,
@@ -200,7 +215,8 @@ impl LumaDecoder {
                 pts_us: ticks_to_us(self.frame.pts().or(self.frame.timestamp()).unwrap_or(0), timescale),
                 session,
                 full_range: is_full_range(&self.frame),
-            });
+            };
+            look(view, Picture::new(&self.frame));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A keyframe as a JPEG, for snapshots and thumbnails.
 //!
-//! Belongs here: one packet in, one JPEG out. Does not belong here: which packet, and who wants the picture.
+//! Belongs here: one packet (or drawing) in, one JPEG out. Does not belong here: which packet, and who wants the picture.
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::format::Pixel;
@@ -8,6 +8,7 @@ use ffmpeg_next::software::scaling;
 
 use super::decode::{DecodeError, carry, open_decoder};
 use super::packet::Packet;
+use super::picture::{BgrView, FromBgr};
 use crate::domain::stream::{Track, VideoCodec};
 
 /// libav's quantiser scale, 2 (best) to 31.
@@ -41,6 +42,12 @@ pub fn snapshot(packet: &Packet, max_width: Option<u32>) -> Result<Vec<u8>, Deco
         }
     };
     encode(scaled).map_err(failed)
+}
+
+/// A drawing as a JPEG.
+pub fn of_drawing(drawing: BgrView) -> Result<Vec<u8>, DecodeError> {
+    let failed = |error: ffmpeg::Error| DecodeError::Jpeg(error.to_string());
+    encode(FromBgr::new(Pixel::YUVJ420P).run(drawing).map_err(failed)?).map_err(failed)
 }
 
 /// Decodes the packet by itself.

@@ -4,9 +4,12 @@
 pub mod av;
 pub mod decode;
 pub mod detect;
+pub mod encode;
 pub mod jpeg;
 pub mod nal;
 pub mod packet;
+pub mod panes;
+pub mod picture;
 pub mod readback;
 pub mod ring;
 pub mod source;

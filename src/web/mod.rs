@@ -11,6 +11,7 @@ mod health;
 mod metrics;
 mod openapi;
 mod page;
+mod panes;
 mod problem;
 mod query;
 mod recordings;
@@ -31,6 +32,7 @@ use crate::actors::registry::{CameraEntry, Registry};
 use crate::archive::index::Index;
 use crate::media::Packet;
 
+pub use panes::PanesServer;
 pub use problem::Problem;
 pub use server::{RunningServer, WebError, serve};
 

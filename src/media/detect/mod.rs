@@ -63,6 +63,11 @@ impl Detector {
         self.stages.forget();
     }
 
+    /// Width and height of the pictures that are compared.
+    pub fn picture_size(&self) -> (u32, u32) {
+        self.stages.size()
+    }
+
     /// What a stage made of the last picture; None where the stage was not reached or is switched off.
     pub fn stage(&self, stage: Stage) -> Option<StageView<'_>> {
         self.stages.view(stage)

@@ -97,6 +97,10 @@ impl Stages {
         (self.size.width * self.size.height) as u32
     }
 
+    pub fn size(&self) -> (u32, u32) {
+        (self.size.width as u32, self.size.height as u32)
+    }
+
     pub fn forget(&mut self) {
         self.filled = 0;
     }

@@ -36,6 +36,14 @@ const MAX_BAD_READS: u32 = 100;
 /// Sleeps are cut into such slices, so that a cancel is heard.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// The rotation of a display matrix, clockwise; what lies between is taken for the nearest quarter.
+fn quarter_turns(matrix: &[u8]) -> u8 {
+    let number = |at: usize| matrix.get(4 * at..)?.first_chunk().map(|bytes| f64::from(i32::from_ne_bytes(*bytes)));
+    let (Some(along), Some(across)) = (number(0), number(1)) else { return 0 };
+    let quarters = across.atan2(along) / std::f64::consts::FRAC_PI_2;
+    (quarters.round() as i32).rem_euclid(4) as u8
+}
+
 /// Opens what `options` says.
 pub(super) fn open(
     options: &OpenOptions,
@@ -152,6 +160,13 @@ impl Source for LibavSource {
 
     fn lost_packets(&self) -> u64 {
         self.watch.lost_packets()
+    }
+
+    fn quarter_turns(&self) -> u8 {
+        let stream = self.input.as_ref().and_then(|input| input.context.stream(self.video_index));
+        let Some(stream) = stream else { return 0 };
+        let matrix = stream.side_data().find(|data| data.kind() == packet::side_data::Type::DisplayMatrix);
+        matrix.map_or(0, |matrix| quarter_turns(matrix.data()))
     }
 
     fn duration_us(&self) -> Option<i64> {

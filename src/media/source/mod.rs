@@ -43,6 +43,11 @@ pub trait Source: Send {
     fn duration_us(&self) -> Option<i64> {
         None
     }
+
+    /// By how many quarter turns, clockwise, its pictures are to be shown: 0 to 3.
+    fn quarter_turns(&self) -> u8 {
+        0
+    }
 }
 
 /// How to open a source.
