@@ -238,7 +238,7 @@ impl CameraActor {
         entry.set_ring(Some(Arc::clone(&ring)));
         entry.update(|status| {
             let at = clock::utc_now();
-            (status.generation, status.started_at, status.since) = (generation, at, at);
+            (status.generation, status.started_at, status.since) = (generation, Some(at), at);
             (status.state, status.error) = (CameraState::Starting, crash.clone());
             (status.resolution, status.codec) = (None, None);
         });
@@ -372,7 +372,7 @@ impl CameraActor {
         }
         self.end_returned_gap();
         if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
-            let since = self.covered_to().unwrap_or(self.entry.status().started_at);
+            let since = self.covered_to().or(self.entry.status().started_at).unwrap_or_else(clock::utc_now);
             self.open_gap = Some(OpenGap { since, cause });
         }
     }

@@ -169,7 +169,7 @@ impl CameraEntry {
                 codec: None,
                 motion: false,
                 recording: false,
-                started_at: never,
+                started_at: None,
                 generation: 0,
                 config_error: None,
                 expects_recording: false,

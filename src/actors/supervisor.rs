@@ -239,7 +239,7 @@ impl Supervisor {
             let file = problem.file.display().to_string();
             if !self.reported.contains(&text) {
                 tracing::error!(file, "{text}");
-                self.shared.registry.tell(Event::ConfigRefused { file, error: text.clone() });
+                self.shared.registry.tell(Event::ConfigRefused { camera: None, file, error: text.clone() });
             }
             reported.insert(text);
         }
@@ -306,7 +306,7 @@ impl Supervisor {
                     }
                 });
                 let file = format!("{name}.yaml");
-                self.shared.registry.tell(Event::ConfigRefused { file, error: text });
+                self.shared.registry.tell(Event::ConfigRefused { camera: Some(name.to_owned()), file, error: text });
             }
         }
         false
@@ -476,7 +476,8 @@ impl Supervisor {
                 for problem in problems {
                     tracing::error!("{problem}; nothing is changed");
                     let file = problem.file.display().to_string();
-                    self.shared.registry.tell(Event::ConfigRefused { file, error: problem.to_string() });
+                    let error = problem.to_string();
+                    self.shared.registry.tell(Event::ConfigRefused { camera: None, file, error });
                 }
                 self.host.reloaded(&self.loaded.global);
             }

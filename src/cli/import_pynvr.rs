@@ -74,7 +74,8 @@ pub fn run(arguments: &ImportArgs) -> anyhow::Result<u8> {
         }
     };
     for note in &import.notes {
-        eprintln!("{shown}{}{}", if note.line > 0 { format!(":{}: ", note.line) } else { ": ".to_owned() }, note.text);
+        let line = if note.line > 0 { format!(":{}", note.line) } else { String::new() };
+        eprintln!("{shown}{line}: {}", note.text);
     }
     let camera_file = format!("config.d/{}.yaml", arguments.camera);
     let (global, camera) = (import.file("tarsier.yaml", Part::Global), import.file(&camera_file, Part::Camera));
@@ -118,8 +119,11 @@ fn read_module(file: &Path) -> Result<Module, String> {
     match python::read(&mut module, &text, &mut import) {
         Ok(()) => Ok(module),
         Err(fault) => {
-            let of = fault.module.map_or(String::new(), |name| format!(" of {name}.py"));
-            Err(format!(": line {}{of}: {} (is it a Python file?)", fault.line, fault.what))
+            let place = match fault.module {
+                Some(name) => format!(": imports {name}.py, there in line {}", fault.line),
+                None => format!(":{}", fault.line),
+            };
+            Err(format!("{place}: {} (is it a Python file?)", fault.what))
         }
     }
 }
@@ -344,7 +348,7 @@ impl Import {
                     let _ = writeln!(out, "{}{}:", "  ".repeat(depth), sections[depth]);
                 }
             }
-            let _ = writeln!(out, "{}{last}: {}", "  ".repeat(sections.len()), scalar(value));
+            let _ = writeln!(out, "{}{last}: {}", "  ".repeat(sections.len()), scalar(key, value));
             open = sections;
         }
         out
@@ -393,14 +397,16 @@ fn seconds(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A value as YAML, with `${` kept from being a variable.
-fn scalar(text: &str) -> String {
+/// A key's value as YAML, with `${` kept from being a variable.
+fn scalar(key: &str, text: &str) -> String {
     let escaped = text.replace("${", "$${");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
     let begins_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '.'));
     let is_unit = text.starts_with(|c: char| c.is_ascii_digit()) && text.ends_with(|c: char| c.is_ascii_alphabetic());
+    // `source: "0"` is a text, as the documents have it.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && key != "source";
     let is_word = !matches!(text.to_ascii_lowercase().as_str(), "null" | "yes" | "no" | "on" | "off");
-    if text.chars().all(is_plain) && (begins_plain || is_unit) && is_word {
+    if text.chars().all(is_plain) && (begins_plain || is_unit || is_number) && !text.is_empty() && is_word {
         escaped
     } else {
         // JSON's strings are YAML's.

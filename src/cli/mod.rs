@@ -25,7 +25,8 @@ pub const OUR_FAULT: u8 = 70;
 #[command(
     name = "tarsier",
     version,
-    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm"
+    about = "A network video recorder: drop a YAML file, get recordings with their pre-alarm",
+    after_help = "Examples:\n  tarsier run --config /etc/tarsier/tarsier.yaml\n  tarsier check\n  tarsier detect --json clip.mp4\n  tarsier record /dev/video0 --out recordings\n  tarsier recordings list"
 )]
 struct Arguments {
     /// The global configuration; it may be missing, then defaults apply
@@ -58,7 +59,9 @@ enum Command {
     )]
     Inspect(inspect::InspectArgs),
     /// Record one source without a daemon
-    #[command(after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings")]
+    #[command(
+        after_help = "Example:\n  tarsier record 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --out recordings --for 1h"
+    )]
     Record(record::RecordArgs),
     /// Turn a configuration of pynvr into one of Tarsier; runs no Python
     #[command(

@@ -11,7 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
 use crate::actors::pool::Pool;
@@ -36,12 +36,15 @@ pub struct RecordArgs {
     /// Folder for the recordings and their index
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// End after so long, such as `10min`
+    #[arg(long = "for", value_name = "DURATION", value_parser = config::duration)]
+    at_most: Option<Duration>,
     /// Change a key of the camera's configuration
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
 }
 
-/// Records until the source ends or a signal comes.
+/// Records until the source ends, the time is over or a signal comes.
 pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let camera = config::load_global(config_path)
         .and_then(|loaded| Ok((config::camera_from_source(&arguments.source, &arguments.sets, &loaded)?, loaded)));
@@ -54,14 +57,18 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     };
     let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
-    std::fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    if let Err(error) = std::fs::create_dir_all(&arguments.out) {
+        eprintln!("--out: cannot make {}: {error}", arguments.out.display());
+        return Ok(INPUT_WRONG);
+    }
     let index = Index::open(&arguments.out)?;
     let layout = loaded.global.archive.layout.clone();
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;
     let shared = Arc::new(Shared::new(Arc::new(Registry::default()), Arc::clone(&archive), Pool::start(1)?));
     let system = System::new();
+    let at_most = arguments.at_most;
     system.block_on(async {
-        let solo = Solo { config: Arc::new(camera), shared, camera: None, failed: None }.start();
+        let solo = Solo { config: Arc::new(camera), shared, at_most, camera: None, failed: None }.start();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         thread::Builder::new().name("signals".into()).spawn(move || {
             for (number, signal) in signals.forever().enumerate() {
@@ -75,13 +82,14 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     })?;
     let code = system.run_with_code().context("the actor system ended badly")?;
     archive.stop();
-    Ok(if code == 0 { DONE } else { INPUT_WRONG })
+    Ok(u8::try_from(code).unwrap_or(OUR_FAULT))
 }
 
 /// The camera's only company: ends the process when its source has ended or can't be had.
 struct Solo {
     config: Arc<CameraConfig>,
     shared: Arc<Shared>,
+    at_most: Option<Duration>,
     camera: Option<Addr<CameraActor>>,
     failed: Option<String>,
 }
@@ -97,14 +105,18 @@ impl Actor for Solo {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let camera = CameraActor::new(Arc::clone(&self.config), 1, Arc::clone(&self.shared), parent, None, None);
         self.camera = Some(camera.start());
+        if let Some(at_most) = self.at_most {
+            context.notify_later(End, at_most);
+        }
         context.run_interval(TICK, |actor, context| {
             let status = actor.shared.registry.entry(&actor.config.name).status();
             match status.state {
                 CameraState::Stopped if !status.recording => context.notify(End),
-                // A network camera may come back; a file or a device that can't be opened does not.
+                // A network camera that was there may come back; what can't be opened at first does not.
                 CameraState::Backoff
-                    if matches!(actor.config.source.kind(), SourceKind::File | SourceKind::Device)
-                        && actor.failed.is_none() =>
+                    if actor.failed.is_none()
+                        && (status.codec.is_none()
+                            || matches!(actor.config.source.kind(), SourceKind::File | SourceKind::Device)) =>
                 {
                     actor.failed = Some(status.error.unwrap_or_default());
                     context.notify(End);
@@ -130,9 +142,10 @@ impl Handler<CameraStopped> for Solo {
 
     fn handle(&mut self, _: CameraStopped, _: &mut Self::Context) {
         if let Some(cause) = &self.failed {
-            eprintln!("{}: {cause}", self.config.source);
+            eprintln!("{cause}");
         }
-        System::current().stop_with_code(i32::from(self.failed.is_some()));
+        let code = if self.failed.is_some() { INPUT_WRONG } else { DONE };
+        System::current().stop_with_code(code.into());
     }
 }
 
@@ -141,6 +154,6 @@ impl Handler<PartFailed> for Solo {
 
     fn handle(&mut self, failed: PartFailed, _: &mut Self::Context) {
         eprintln!("the camera crashed: {}", failed.cause);
-        System::current().stop_with_code(70);
+        System::current().stop_with_code(OUR_FAULT.into());
     }
 }

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use problem::Problem;
 pub use scan::is_camera_name;
@@ -197,6 +198,14 @@ pub fn camera_from_source(source: &str, sets: &[String], loaded: &Loaded) -> Res
     match camera {
         Some(camera) if problems.is_empty() => Ok(camera),
         _ => Err(problems),
+    }
+}
+
+/// A duration as the files have it, for the command line.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<units::Span>() {
+        Ok(span) => Ok(span.0),
+        Err(hint) => Err(hint.unwrap_or_else(|| "write for example `90s`, `10min` or `1h30min`".to_owned())),
     }
 }
 

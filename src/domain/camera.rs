@@ -125,8 +125,8 @@ pub struct CameraStatus {
     pub motion: bool,
     /// Is a file being written now?
     pub recording: bool,
-    /// When the camera was (re)started: changes exactly then.
-    pub started_at: DateTime<Utc>,
+    /// When the camera was (re)started: changes exactly then. Null while it never was.
+    pub started_at: Option<DateTime<Utc>>,
     /// One life of the CameraActor; rises with every start.
     pub generation: u64,
     /// The running configuration is older than its file, which is broken: `file:line:column: what (what to do)`.
@@ -165,14 +165,55 @@ pub struct Counters {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    CameraState { camera: String, state: CameraState, error: Option<String> },
-    CameraRemoved { camera: String },
-    MotionStarted { camera: String, at: DateTime<Utc> },
-    MotionEnded { camera: String, at: DateTime<Utc> },
-    RecordingOpened { camera: String, id: i64, path: String, start: DateTime<Utc> },
-    RecordingClosed { camera: String, id: i64, path: String, start: DateTime<Utc>, end: DateTime<Utc>, bytes: u64 },
-    ConfigApplied { camera: String },
-    ConfigRefused { file: String, error: String },
-    Gap { camera: String, start: DateTime<Utc>, end: DateTime<Utc>, cause: GapCause },
-    Alarm { kind: String, camera: Option<String>, message: String, active: bool },
+    CameraState {
+        camera: String,
+        state: CameraState,
+        error: Option<String>,
+    },
+    CameraRemoved {
+        camera: String,
+    },
+    MotionStarted {
+        camera: String,
+        at: DateTime<Utc>,
+    },
+    MotionEnded {
+        camera: String,
+        at: DateTime<Utc>,
+    },
+    RecordingOpened {
+        camera: String,
+        id: i64,
+        path: String,
+        start: DateTime<Utc>,
+    },
+    RecordingClosed {
+        camera: String,
+        id: i64,
+        path: String,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+        bytes: u64,
+    },
+    ConfigApplied {
+        camera: String,
+    },
+    ConfigRefused {
+        /// Null where the file is no camera's.
+        camera: Option<String>,
+        file: String,
+        error: String,
+    },
+    Gap {
+        camera: String,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+        cause: GapCause,
+    },
+    Alarm {
+        kind: String,
+        camera: Option<String>,
+        message: String,
+        active: bool,
+    },
 }

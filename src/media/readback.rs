@@ -25,6 +25,8 @@ pub struct ReadBack {
 struct Track {
     decoder: Option<Opened>,
     is_video: bool,
+    /// The container holds its decode times; Matroska has none of pictures, and libav's guess is no finding.
+    has_dts: bool,
     last_dts: Option<i64>,
     packets: u64,
     not_rising: u64,
@@ -44,6 +46,7 @@ fn try_read_back(path: &Path, decode: bool, read: &mut ReadBack) -> Result<(), S
     ffmpeg_next::init().map_err(|error| format!("libav: {error}"))?;
     let mut input = format::input(path).map_err(|error| format!("cannot be opened: {error}"))?;
     read.duration_s = input.duration().max(0) as f64 / f64::from(ffmpeg_next::ffi::AV_TIME_BASE);
+    let is_matroska = input.format().name().contains("matroska");
     let mut tracks = BTreeMap::new();
     for stream in input.streams() {
         let parameters = stream.parameters();
@@ -55,7 +58,10 @@ fn try_read_back(path: &Path, decode: bool, read: &mut ReadBack) -> Result<(), S
             true => Some(open_decoder(parameters)?),
             false => None,
         };
-        tracks.insert(stream.index(), Track { decoder, is_video, ..Track::default() });
+        tracks.insert(
+            stream.index(),
+            Track { decoder, is_video, has_dts: !(is_video && is_matroska), ..Track::default() },
+        );
     }
     if !tracks.values().any(|track| track.is_video) {
         return Err("has no video".to_owned());
@@ -75,7 +81,7 @@ fn try_read_back(path: &Path, decode: bool, read: &mut ReadBack) -> Result<(), S
         track.packets += 1;
         match packet.dts() {
             Some(dts) if track.last_dts.is_none_or(|last| last < dts) => track.last_dts = Some(dts),
-            _ => track.not_rising += 1,
+            _ => track.not_rising += u64::from(track.has_dts),
         }
         if packet.is_corrupt() {
             track.damaged += 1;

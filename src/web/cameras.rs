@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{AppState, Problem, blocking};
 use crate::actors::registry::{Alarm, CameraCommand};
-use crate::domain::camera::CameraStatus;
+use crate::domain::camera::{CameraState, CameraStatus};
 
 /// A command was handed to the camera.
 #[derive(Serialize, ToSchema)]
@@ -78,6 +78,10 @@ pub async fn snapshot(state: web::Data<AppState>, name: web::Path<String>) -> Re
     (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn trigger(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let status = state.camera(&name)?.status();
+    if status.state == CameraState::Running && !status.expects_recording {
+        return Err(Problem::conflict(format!("camera {name} records nothing (`record.mode: off`)")));
+    }
     command(&state, &name, CameraCommand::Trigger, "trigger")
 }
 

@@ -203,8 +203,7 @@ fn concerns(event: &Event, wanted: Option<&str>) -> bool {
         | Event::RecordingClosed { camera, .. }
         | Event::ConfigApplied { camera }
         | Event::Gap { camera, .. } => Some(camera.as_str()),
-        Event::Alarm { camera, .. } => camera.as_deref(),
-        Event::ConfigRefused { .. } => None,
+        Event::Alarm { camera, .. } | Event::ConfigRefused { camera, .. } => camera.as_deref(),
     };
     of.is_none_or(|camera| camera == wanted)
 }
@@ -237,10 +236,14 @@ mod tests {
 
     #[test]
     fn a_stream_names_each_event_as_its_data_does() {
-        let event = Event::ConfigRefused { file: "a.yaml".into(), error: "a.yaml:1:1: line\nbreak".into() };
+        let event = Event::ConfigRefused {
+            camera: Some("a".into()),
+            file: "a.yaml".into(),
+            error: "a.yaml:1:1: line\nbreak".into(),
+        };
         assert_eq!(
             message(&event),
-            "event: config_refused\ndata: {\"event\":\"config_refused\",\"file\":\"a.yaml\",\
+            "event: config_refused\ndata: {\"event\":\"config_refused\",\"camera\":\"a\",\"file\":\"a.yaml\",\
              \"error\":\"a.yaml:1:1: line\\nbreak\"}\n\n"
         );
     }

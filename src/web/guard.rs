@@ -36,6 +36,11 @@ impl Own {
         port == self.address.port() && self.is_name(name)
     }
 
+    /// Is the Host header's `authority` this server? A page's name gives it away; the port may be left out.
+    fn is_asked(&self, authority: &str) -> bool {
+        self.is_host(authority) || self.is_name(authority)
+    }
+
     /// Is `origin` (`http://host:port`) a page of this server? `null` is not.
     pub fn is_origin(&self, origin: &str) -> bool {
         origin.strip_prefix("http://").is_some_and(|authority| self.is_host(authority))
@@ -102,7 +107,7 @@ pub(super) fn check_host(request: &ServiceRequest, own: &Own) -> Result<(), Prob
     let host = host.to_str().unwrap_or_default();
     // A request line with a whole address in it overrides the header.
     let in_line = request.uri().authority().map(|authority| authority.as_str());
-    match [Some(host), in_line].into_iter().flatten().find(|name| !own.is_host(name)) {
+    match [Some(host), in_line].into_iter().flatten().find(|name| !own.is_asked(name)) {
         None => Ok(()),
         Some(name) => Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -226,6 +231,17 @@ mod tests {
         for origin in ["null", "", "https://localhost:8787", "http://localhost:8787/", "localhost:8787", "file://"] {
             assert!(!own().is_origin(origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn the_port_may_be_left_out_of_a_host_but_not_of_an_origin() {
+        for host in ["localhost", "127.0.0.1", "[::1]", "localhost:8787"] {
+            assert!(own().is_asked(host), "{host}");
+        }
+        for host in ["", "evil.example", "localhost:", "localhost:8788", "localhost.evil.example", "[]", "::1"] {
+            assert!(!own().is_asked(host), "{host}");
+        }
+        assert!(!own().is_origin("http://localhost"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::query::Query;
 use super::{AppState, Problem, blocking};
+use crate::archive::paths;
 use crate::domain::recording::{Gap, Recording, RecordingQuery};
 
 /// A page of recordings, newest first.
@@ -47,7 +48,14 @@ pub struct GapPage {
 pub async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<web::Json<RecordingPage>, Problem> {
     let query = Query::of(&request).rows()?;
     check_camera(&state, &query).await?;
-    let page = state.ask(move |index| index.recordings(&query)).await?;
+    let root = state.archive_root.clone();
+    let page = state
+        .ask(move |index| {
+            let mut page = index.recordings(&query)?;
+            page.items.iter_mut().for_each(|recording| measure(&root, recording));
+            Ok(page)
+        })
+        .await?;
     Ok(web::Json(RecordingPage { recordings: page.items, next: page.next }))
 }
 
@@ -178,7 +186,23 @@ pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Resul
 async fn find(state: &AppState, id: &str) -> Result<Recording, Problem> {
     let none = || Problem::not_found(format!("there is no recording {id:?}"));
     let number: i64 = id.parse().map_err(|_| none())?;
-    state.ask(move |index| index.recording(number)).await?.ok_or_else(none)
+    let root = state.archive_root.clone();
+    let found = state.ask(move |index| {
+        let mut found = index.recording(number)?;
+        found.iter_mut().for_each(|recording| measure(&root, recording));
+        Ok(found)
+    });
+    found.await?.ok_or_else(none)
+}
+
+/// The row of an open recording does not know how far its file has come; the disk does.
+fn measure(root: &Path, recording: &mut Recording) {
+    if recording.end.is_none()
+        && let Ok(path) = paths::inside(root, &recording.path)
+        && let Ok(file) = path.metadata()
+    {
+        recording.bytes = file.len();
+    }
 }
 
 fn of_file(recording: &Recording, error: &io::Error) -> Problem {

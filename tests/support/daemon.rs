@@ -174,7 +174,9 @@ impl Daemon {
                 && let Ok(address) = text.trim().parse()
             {
                 self.address = address;
-                if self.try_get("/healthz").is_some_and(|(status, _)| status == 200) {
+                // It knows its cameras once it has read their folder.
+                let knows = |body: &str| !body.contains("has not been read yet");
+                if self.try_get("/readyz").is_some_and(|(_, body)| knows(&body)) {
                     return;
                 }
             }

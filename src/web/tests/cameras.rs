@@ -9,7 +9,7 @@ fn cameras_are_listed_as_they_are() {
     served.registry.entry("yard").update(|status| {
         status.state = CameraState::Running;
         status.since = first_start();
-        status.started_at = first_start();
+        status.started_at = Some(first_start());
         status.fps = 15.0;
         status.bitrate = 2_000_000;
         status.resolution = Some("1920x1080".into());

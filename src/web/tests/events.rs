@@ -85,7 +85,7 @@ fn a_slow_listener_is_told_what_it_missed_and_goes_on() {
     let error = "x".repeat(4096);
     for _ in 0..10_000 {
         let file = "config.d/yard.yaml".to_owned();
-        served.registry.tell(Event::ConfigRefused { file, error: error.clone() });
+        served.registry.tell(Event::ConfigRefused { camera: None, file, error: error.clone() });
     }
     let lagged = event_data(&mut stream, "lagged");
     assert!(lagged["missed"].as_u64().unwrap() > 0, "{lagged}");
