@@ -224,25 +224,30 @@ impl Panes {
         let (left, width) = (WORDS_WIDTH as usize, total_width as usize - WORDS_WIDTH as usize - 8);
         let height = STRIP_HEIGHT as usize - 16;
         let rows_of = |pixels: u32| rows_of(pixels, picture_pixels, height);
-        let columns = self.columns(facts.at_us, width);
         let level = height - rows_of(facts.score.level_pixels).clamp(1, height);
+        // Of each column: how many rows are filled, with what, and what is behind it.
+        let columns: Vec<(usize, Colour, Colour)> = (self.columns(facts.at_us, width).into_iter())
+            .map(|sample| match sample {
+                None => (0, GRAPH, GRAPH),
+                Some(Sample { changed_pixels, moving, state, .. }) => {
+                    let behind = match state {
+                        MotionState::Motion { .. } => [44, 40, 84],
+                        MotionState::WarmUp { .. } => [34, 60, 76],
+                        MotionState::Idle => GRAPH,
+                    };
+                    (rows_of(changed_pixels), if moving { RED } else { BLUE }, behind)
+                }
+            })
+            .collect();
         let row_bytes = 3 * total_width as usize;
         let canvas = self.canvas.data_bytes_mut()?;
         for (y, row) in canvas.chunks_exact_mut(row_bytes).skip(top).take(height).enumerate() {
             let pixels = row[3 * left..].as_chunks_mut::<3>().0;
-            for (pixel, column) in pixels.iter_mut().zip(&columns) {
-                *pixel = match column {
+            for (pixel, (filled, colour, behind)) in pixels.iter_mut().zip(&columns) {
+                *pixel = match height - y <= *filled {
                     _ if y == level => FAINT,
-                    Some(sample) if height - y <= rows_of(sample.changed_pixels) => {
-                        if sample.moving {
-                            RED
-                        } else {
-                            BLUE
-                        }
-                    }
-                    Some(Sample { state: MotionState::Motion { .. }, .. }) => [44, 40, 84],
-                    Some(Sample { state: MotionState::WarmUp { .. }, .. }) => [34, 60, 76],
-                    Some(_) | None => GRAPH,
+                    true => *colour,
+                    false => *behind,
                 };
             }
         }
@@ -280,9 +285,13 @@ fn first_stage(prepared: StageView, difference: Option<StageView>) -> Vec<u8> {
     let mut out = Vec::with_capacity(3 * prepared.data.len());
     for (at, &grey) in prepared.data.iter().enumerate() {
         let change = difference.map_or(0, |view| u32::from(view.data[at]));
+        let dark = u32::from(grey) * 150 / 255;
+        if change == 0 {
+            out.extend_from_slice(&[dark as u8; 3]);
+            continue;
+        }
         // A difference of a quarter of the range is as bright as it gets.
         let share = (change * 4).min(255);
-        let dark = u32::from(grey) * 150 / 255;
         out.extend(AMBER.map(|amber| ((dark * (255 - share) + u32::from(amber) * share) / 255) as u8));
     }
     out
@@ -292,7 +301,7 @@ fn first_stage(prepared: StageView, difference: Option<StageView>) -> Vec<u8> {
 fn second_stage(changed: StageView, dilated: StageView, area: StageView) -> Vec<u8> {
     let mut out = Vec::with_capacity(3 * area.data.len());
     for ((&changed, &dilated), &area) in changed.data.iter().zip(dilated.data).zip(area.data) {
-        out.extend(match (changed > 0, area > 0, dilated > 0) {
+        out.extend_from_slice(&match (changed > 0, area > 0, dilated > 0) {
             (true, ..) => WHITE,
             (false, true, _) => AMBER.map(|part| part / 4 * 3),
             (false, false, true) => BLUE.map(|part| part / 2),
@@ -340,6 +349,9 @@ impl Trace {
         let now = now.data_bytes()?;
         let (pixels, _) = marked.as_chunks_mut::<3>();
         for ((pixel, strength), &now) in pixels.iter_mut().zip(&mut self.strength).zip(now) {
+            if now == 0 && *strength < 1.0 {
+                continue;
+            }
             *strength = (*strength * faded).max(f32::from(now));
             let share = *strength / 255.0;
             let colour = if now > 0 { GREEN } else { AMBER };
