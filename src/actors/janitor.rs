@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::registry::Registry;
 use crate::archive::retention::{self, Limits};
-use crate::archive::{Archive, disk, recovery};
+use crate::archive::{Archive, RESERVE_BYTES, disk, recovery};
 use crate::clock;
 use crate::domain::config::{ArchiveConfig, MinFree, RetentionConfig};
 use crate::domain::retention::ClockGuard;
@@ -88,6 +88,18 @@ fn scan(archive: &Archive) {
     }
 }
 
+/// Retention keeps more free than what a new file needs: else recording would stop while there is much to delete.
+fn with_reserve(min_free: MinFree, space: Option<disk::Space>) -> MinFree {
+    let least_bytes = RESERVE_BYTES + (1 << 20);
+    match (min_free, space) {
+        (MinFree::Bytes(bytes), _) => MinFree::Bytes(bytes.max(least_bytes)),
+        (MinFree::Share(share), Some(space)) if space.total_bytes as f64 * share < least_bytes as f64 => {
+            MinFree::Bytes(least_bytes)
+        }
+        (share, _) => share,
+    }
+}
+
 fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) {
     let now = clock::utc_now();
     let alarm = |kind: &str, message: Option<String>| match message {
@@ -97,6 +109,7 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
         None => registry.clear_alarm(kind, None),
     };
     alarm(INDEX_ALARM, archive.index().trouble());
+    let space = disk::space(archive.root()).ok();
     let limits = {
         let mut state = retention.lock();
         let step = state.clock.look(since_start, now);
@@ -113,8 +126,8 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
             cameras: state.cameras.clone(),
             others: RetentionConfig::default(),
             max_size_bytes: state.max_size_bytes,
-            min_free: state.min_free,
-            space: disk::space(archive.root()).ok(),
+            min_free: with_reserve(state.min_free, space),
+            space,
             now: step.is_none().then_some(now),
         }
     };
@@ -133,5 +146,21 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
                 }),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_file_needs_is_kept_free_whatever_is_configured() {
+        let space = |total_bytes| Some(disk::Space { total_bytes, free_bytes: 0 });
+        let least = MinFree::Bytes(9 << 20);
+        assert_eq!(with_reserve(MinFree::Bytes(0), None), least);
+        assert_eq!(with_reserve(MinFree::Share(0.0), space(1 << 40)), least);
+        assert_eq!(with_reserve(MinFree::Share(0.05), space(100 << 20)), least);
+        assert_eq!(with_reserve(MinFree::Share(0.05), space(1 << 40)), MinFree::Share(0.05));
+        assert_eq!(with_reserve(MinFree::Bytes(10 << 20), None), MinFree::Bytes(10 << 20));
     }
 }

@@ -42,7 +42,7 @@ use crate::domain::source_url::redact_urls;
 use crate::domain::stream::StreamInfo;
 
 /// Free space below which no new file is begun: what the open ones need to be finalised.
-const RESERVE_BYTES: u64 = 8 << 20;
+pub const RESERVE_BYTES: u64 = 8 << 20;
 /// Names that are tried for a file (`_2`, `_3`, …) before giving up.
 const NAME_ATTEMPTS: u32 = 1000;
 
