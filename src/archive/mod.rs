@@ -23,7 +23,6 @@ pub(crate) mod testing;
 mod tests;
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +36,6 @@ use self::file::{FileMeta, RecordingFile};
 use self::index::Index;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
-use crate::domain::recording::Recording;
 use crate::domain::source_url::redact_urls;
 use crate::domain::stream::StreamInfo;
 
@@ -55,7 +53,6 @@ pub struct Archive {
     /// Written to since the last sync.
     dirty: AtomicBool,
     turns: mpsc::Sender<Turn>,
-    open: Mutex<BTreeSet<i64>>,
     /// The disk is full: retention should look now.
     needs_room: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
@@ -78,7 +75,6 @@ impl Archive {
             sync,
             dirty: AtomicBool::new(false),
             turns,
-            open: Mutex::default(),
             needs_room: (Mutex::new(false), Condvar::new()),
             stopped: AtomicBool::new(false),
         });
@@ -150,27 +146,6 @@ impl Archive {
             }
         }
         Err(io::Error::other(format!("{NAME_ATTEMPTS} recordings have the same name; make archive.layout finer")))
-    }
-
-    fn opened(&self, row: &Recording) {
-        self.open_ids().insert(row.id);
-        self.index.put(row.clone());
-    }
-
-    fn closed(&self, row: &Recording) {
-        self.open_ids().remove(&row.id);
-        self.index.put(row.clone());
-    }
-
-    /// The recording came to nothing.
-    fn dropped(&self, row: &Recording) {
-        self.open_ids().remove(&row.id);
-        self.index.remove(row.id);
-    }
-
-    /// Recordings that are being written now.
-    pub fn open_ids(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wrote(&self) {

@@ -565,7 +565,7 @@ impl CameraRecorder {
             complete: false,
             reason: meta.reason,
         };
-        self.archive.opened(&row);
+        self.archive.index().put(row.clone());
         state.file = Some(OpenFile {
             file,
             row,
@@ -640,7 +640,7 @@ impl CameraRecorder {
                 finished.end_pts_us
             }
             None => {
-                self.archive.dropped(&row);
+                self.archive.index().remove(row.id);
                 first_pts_us
             }
         };
@@ -716,7 +716,7 @@ impl CameraRecorder {
         let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
         let (start, end) = (session.utc(first_pts_us), Some(session.utc(end_pts_us)));
         let row = Recording { start, end, bytes, motion_s, complete, ..row };
-        self.archive.closed(&row);
+        self.archive.index().put(row.clone());
         self.tell(Fact::Closed(row));
     }
 

@@ -122,10 +122,6 @@ impl Recorder {
         Recorder { config, looked: None, detector_down: false, event: None, file: None, stored_to: 0 }
     }
 
-    pub fn config(&self) -> RecorderConfig {
-        self.config
-    }
-
     /// The first packet that is not stored yet, while there is something to record.
     pub fn cursor(&self) -> Option<u64> {
         self.event.as_ref().map(|event| event.cursor)
@@ -323,11 +319,6 @@ impl Recorder {
         })
     }
 
-    /// The open file is gone (closed, or it failed); what follows begins a new one at a keyframe.
-    pub fn file_ended(&mut self) {
-        self.file = None;
-    }
-
     /// Begins the next file at `seq` again, after a file that failed.
     pub fn rewind(&mut self, seq: u64) {
         self.file = None;
@@ -342,16 +333,6 @@ impl Recorder {
     pub fn finished(&mut self) {
         self.event = None;
         self.file = None;
-    }
-
-    /// Is an event's content still growing (not only kept open for a trigger that may reach back)?
-    pub fn in_event(&self) -> bool {
-        let Some(event) = &self.event else { return false };
-        match (self.horizon_us(), self.looked) {
-            (None, _) => true,
-            (Some(horizon), Some((session, pts_us))) => session == event.session && pts_us <= horizon,
-            (Some(_), None) => true,
-        }
     }
 }
 

@@ -63,10 +63,6 @@ impl PacketRing {
         self.lock().ring.newest_keyframe()
     }
 
-    pub fn next_keyframe(&self, seq: u64) -> Option<u64> {
-        self.lock().ring.next_keyframe(seq)
-    }
-
     /// See [`Ring::start_for`].
     pub fn start_for(&self, session: u64, pts_us: i64) -> Option<u64> {
         self.lock().ring.start_for(session, pts_us)
