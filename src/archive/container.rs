@@ -6,8 +6,9 @@ use std::io;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::mp4::SampleTable;
 use crate::domain::camera::Reason;
-use crate::domain::stream::Track;
+use crate::domain::stream::{StreamInfo, Track};
 use crate::media::Packet;
 
 /// What a recording is, kept in its file, so that the index can be rebuilt.
@@ -34,6 +35,16 @@ pub struct Extent {
     pub end_pts_us: i64,
     /// Packets of all tracks.
     pub packets: u64,
+}
+
+/// What a file holds, sample by sample.
+pub(super) struct Contents {
+    pub(super) stream: StreamInfo,
+    pub(super) video: SampleTable,
+    pub(super) audio: SampleTable,
+    /// The tracks' times, in their own ticks, at which the file's first picture is shown.
+    pub(super) video_zero: i64,
+    pub(super) audio_zero: i64,
 }
 
 /// How a file is closed: bytes to append, and then, each in one write, bytes to overwrite. In every state in

@@ -9,6 +9,7 @@
 
 mod container;
 pub mod disk;
+pub mod export;
 pub mod file;
 pub mod index;
 pub mod mkv;

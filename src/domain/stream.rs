@@ -75,3 +75,10 @@ pub fn ticks_to_us(ticks: i64, timescale: u32) -> i64 {
     let half = i128::from(timescale) / 2;
     ((scaled + if ticks < 0 { -half } else { half }) / i128::from(timescale)) as i64
 }
+
+/// Ticks of a clock of `from` Hz as ticks of one of `to` Hz, rounded to nearest.
+pub fn rescale(ticks: i64, from: u32, to: u32) -> i64 {
+    let (from, to) = (i128::from(from.max(1)), i128::from(to));
+    let scaled = (i128::from(ticks) * to + from / 2).div_euclid(from);
+    i64::try_from(scaled).unwrap_or(0)
+}

@@ -6,6 +6,7 @@
 
 mod cameras;
 mod events;
+mod export;
 mod guard;
 mod health;
 mod metrics;
@@ -67,6 +68,8 @@ struct AppState {
     stopping: watch::Receiver<bool>,
     /// Open event streams; each holds a permit.
     listeners: Arc<Semaphore>,
+    /// Exports that run; each holds a thread and a file.
+    exports: Arc<Semaphore>,
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
 }

@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa::OpenApi;
 
-use super::{cameras, events, health, metrics, page, recordings};
+use super::{cameras, events, export, health, metrics, page, recordings};
 
 /// The HTTP API.
 #[derive(OpenApi)]
@@ -32,6 +32,7 @@ use super::{cameras, events, health, metrics, page, recordings};
         recordings::thumbnail,
         recordings::protect,
         recordings::gaps,
+        export::export,
         events::events,
     )
 )]

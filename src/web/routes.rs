@@ -3,7 +3,7 @@
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
-use super::{Problem, cameras, events, health, metrics, openapi, page, recordings};
+use super::{Problem, cameras, events, export, health, metrics, openapi, page, recordings};
 
 /// One method of one address.
 pub struct Route {
@@ -46,6 +46,7 @@ routes! {
     GET "/api/recordings/{id}/video.mp4" () => recordings::video,
     GET "/api/recordings/{id}/thumbnail.jpg" () => recordings::thumbnail,
     POST "/api/recordings/{id}/protect" () => recordings::protect,
+    GET "/api/export" ("camera" "from" "to") => export::export,
     GET "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
     GET "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET "/api/alarms" () => cameras::alarms,

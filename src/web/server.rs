@@ -27,6 +27,7 @@ const STOP_GRACE_S: u64 = 1;
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) const EVENT_STREAMS: usize = 64;
 const SNAPSHOTS_AT_A_TIME: usize = 2;
+pub(super) const EXPORTS_AT_A_TIME: usize = 16;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         started_at: clock::utc_now(),
         stopping: stopped,
         listeners: Arc::new(Semaphore::new(EVENT_STREAMS)),
+        exports: Arc::new(Semaphore::new(EXPORTS_AT_A_TIME)),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
     });
     let server = HttpServer::new(move || {

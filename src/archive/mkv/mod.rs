@@ -9,8 +9,10 @@
 //! writing and deleting files ([`super::file`]).
 
 mod ebml;
+mod read;
 mod scan;
 
+pub(super) use read::{contents, describe};
 pub use scan::plan_repair;
 
 use std::io;

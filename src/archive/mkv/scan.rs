@@ -52,7 +52,7 @@ fn not_ours(what: &str) -> PlanError {
 }
 
 /// None: the file ends before its first cluster begins.
-fn read_front(source: &dyn ReadAt, size: u64) -> Result<Option<(Front, FileMeta)>, PlanError> {
+pub(super) fn read_front(source: &dyn ReadAt, size: u64) -> Result<Option<(Front, FileMeta)>, PlanError> {
     let ebml = ebml_header();
     let segment_at = ebml.len() + 12;
     let info_at = segment_at + SEEK_HEAD_BYTES;
@@ -123,11 +123,11 @@ struct Scanned {
     closing: bool,
 }
 
-struct Placed {
-    summary: Summary,
-    at: u64,
-    head: u64,
-    end: u64,
+pub(super) struct Placed {
+    pub(super) summary: Summary,
+    pub(super) at: u64,
+    pub(super) head: u64,
+    pub(super) end: u64,
 }
 
 fn scan(source: &dyn ReadAt, front: &Front, size: u64) -> io::Result<Scanned> {
@@ -173,7 +173,7 @@ fn scan(source: &dyn ReadAt, front: &Front, size: u64) -> io::Result<Scanned> {
 }
 
 /// The whole cluster at `at`, if there is one.
-fn parse(source: &dyn ReadAt, at: u64, size: u64, newest: u64) -> io::Result<Option<Placed>> {
+pub(super) fn parse(source: &dyn ReadAt, at: u64, size: u64, newest: u64) -> io::Result<Option<Placed>> {
     let Some(bytes) = read(source, at, PEEK_BYTES.min(size - at), size)? else { return Ok(None) };
     let Some((id::CLUSTER, head, length)) = header(&bytes) else { return Ok(None) };
     let Some(end) = (at + head as u64).checked_add(length).filter(|end| *end <= size) else { return Ok(None) };

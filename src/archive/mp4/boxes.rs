@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Co64, Codec, Ctts, CttsEntry, Decode, Dfla, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry,
-    Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsc,
-    StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Encode, Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Mdhd, Mdia, Mehd, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd,
+    Stbl, Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
 };
 
 use super::table::SampleTable;
@@ -89,6 +89,75 @@ pub(super) fn open(
         trak,
         ..Default::default()
     })
+}
+
+/// The description of a stream of fragments that begins `video_lead` and `audio_lead` ticks before what is to be
+/// shown, and lasts for about `duration` ticks of video from there.
+pub(super) fn stream_head(
+    stream: &StreamInfo,
+    start: DateTime<Utc>,
+    video_lead: u64,
+    audio_lead: u64,
+    duration: u64,
+) -> io::Result<Moov> {
+    let mut moov = open(stream, true, start, video_lead, audio_lead)?;
+    if let Some(mvex) = &mut moov.mvex {
+        mvex.mehd = Some(Mehd { fragment_duration: duration });
+    }
+    // Players look at these, and not for the box that is meant for it.
+    moov.mvhd.duration = duration;
+    let timescale = moov.mvhd.timescale;
+    for trak in &mut moov.trak {
+        let its = trak.mdia.mdhd.timescale;
+        trak.tkhd.duration = duration;
+        trak.mdia.mdhd.duration = lead(trak) + rescale(duration, timescale, its);
+    }
+    Ok(moov)
+}
+
+/// The stream that a file's description is of; None where it is of a kind that we do not write.
+pub(super) fn stream_of(moov: &Moov) -> Option<StreamInfo> {
+    let entry = |id| {
+        let trak = moov.trak.iter().find(|trak| trak.tkhd.track_id == id)?;
+        let timescale = trak.mdia.mdhd.timescale;
+        (timescale > 0).then_some((timescale, trak.mdia.minf.stbl.stsd.codecs.first()?))
+    };
+    let (timescale, video) = entry(VIDEO_TRACK)?;
+    let mut config_record = Vec::new();
+    let (codec, visual) = match video {
+        Codec::Avc1(entry) => {
+            entry.avcc.encode_body(&mut config_record).ok()?;
+            (VideoCodec::H264, &entry.visual)
+        }
+        Codec::Hvc1(entry) => {
+            entry.hvcc.encode_body(&mut config_record).ok()?;
+            (VideoCodec::H265, &entry.visual)
+        }
+        Codec::Jpeg(entry) => (VideoCodec::Mjpeg, &entry.visual),
+        _ => return None,
+    };
+    let (width, height) = (visual.width.into(), visual.height.into());
+    let audio = entry(AUDIO_TRACK).and_then(|(timescale, audio)| {
+        let (codec, head, config_record) = match audio {
+            Codec::Mp4a(entry) => {
+                let config = &entry.esds.es_desc.dec_config.dec_specific.as_ref()?.raw;
+                (AudioCodec::Aac, &entry.audio, config.clone())
+            }
+            Codec::Flac(entry) => {
+                let mut boxed = Vec::new();
+                entry.dfla.encode(&mut boxed).ok()?;
+                (AudioCodec::Flac, &entry.audio, boxed.get(16..50)?.to_vec())
+            }
+            _ => return None,
+        };
+        let sample_rate = match head.sample_rate.integer() {
+            // It did not fit; our tracks count in samples then.
+            0 => timescale,
+            rate => u32::from(rate),
+        };
+        Some(AudioTrack { codec, sample_rate, channels: head.channel_count, timescale, config_record })
+    });
+    Some(StreamInfo { video: VideoTrack { codec, width, height, timescale, config_record }, audio })
 }
 
 enum Kind<'a> {

@@ -10,7 +10,7 @@ use super::boxes::{self, KEY_FLAGS, OTHER_FLAGS};
 use super::table::Sample;
 use super::{AUDIO_TRACK, VIDEO_TRACK, encode};
 use crate::archive::container::Cutter;
-use crate::domain::stream::{AudioCodec, StreamInfo, Track};
+use crate::domain::stream::{AudioCodec, StreamInfo, Track, rescale};
 use crate::media::{Packet, nal};
 
 /// Samples of one track in a fragment; their data lies in one piece.
@@ -247,31 +247,42 @@ impl Fragmenter {
         let video = self.video.take(next_video, i64::from(self.stream.video.timescale) / 25);
         let audio = self.audio.take(next_audio, audio_step);
         self.fragments = self.fragments.wrapping_add(1);
-        let mut moof = Moof { mfhd: Mfhd { sequence_number: self.fragments }, traf: Vec::new() };
-        for (id, samples) in [(VIDEO_TRACK, &video), (AUDIO_TRACK, &audio)] {
-            moof.traf.extend(traf(id, samples));
-        }
-        let mut head = Vec::with_capacity(64 + 16 * (video.len() + audio.len()));
-        encode(&moof, &mut head)?;
-        let video_at = head.len() + 8;
-        let audio_at = video_at + self.video.data.len();
-        for traf in &mut moof.traf {
-            let at = if traf.tfhd.track_id == VIDEO_TRACK { video_at } else { audio_at };
-            for trun in &mut traf.trun {
-                trun.data_offset = i32::try_from(at).ok();
-            }
-        }
-        let body = self.video.data.len() + self.audio.data.len();
-        let mut bytes = Vec::with_capacity(head.len() + 8 + body);
-        encode(&moof, &mut bytes)?;
-        let size = u32::try_from(body + 8).map_err(|_| io::Error::other("a fragment larger than 4 GB"))?;
-        bytes.extend_from_slice(&size.to_be_bytes());
-        bytes.extend_from_slice(b"mdat");
-        bytes.append(&mut self.video.data);
-        bytes.append(&mut self.audio.data);
-        let run = |data_at, samples: Vec<Sample>| (!samples.is_empty()).then_some(TrackRun { data_at, samples });
-        Ok(Some(Fragment { bytes, video: run(video_at, video), audio: run(audio_at, audio) }))
+        assemble(self.fragments, video, audio, &mut self.video.data, &mut self.audio.data).map(Some)
     }
+}
+
+/// A fragment of these samples. Their data is taken, and what held it stays for the next ones.
+pub(in crate::archive) fn assemble(
+    sequence_number: u32,
+    video: Vec<Sample>,
+    audio: Vec<Sample>,
+    video_data: &mut Vec<u8>,
+    audio_data: &mut Vec<u8>,
+) -> io::Result<Fragment> {
+    let mut moof = Moof { mfhd: Mfhd { sequence_number }, traf: Vec::new() };
+    for (id, samples) in [(VIDEO_TRACK, &video), (AUDIO_TRACK, &audio)] {
+        moof.traf.extend(traf(id, samples));
+    }
+    let mut head = Vec::with_capacity(64 + 16 * (video.len() + audio.len()));
+    encode(&moof, &mut head)?;
+    let video_at = head.len() + 8;
+    let audio_at = video_at + video_data.len();
+    for traf in &mut moof.traf {
+        let at = if traf.tfhd.track_id == VIDEO_TRACK { video_at } else { audio_at };
+        for trun in &mut traf.trun {
+            trun.data_offset = i32::try_from(at).ok();
+        }
+    }
+    let body = video_data.len() + audio_data.len();
+    let mut bytes = Vec::with_capacity(head.len() + 8 + body);
+    encode(&moof, &mut bytes)?;
+    let size = u32::try_from(body + 8).map_err(|_| io::Error::other("a fragment larger than 4 GB"))?;
+    bytes.extend_from_slice(&size.to_be_bytes());
+    bytes.extend_from_slice(b"mdat");
+    bytes.append(video_data);
+    bytes.append(audio_data);
+    let run = |data_at, samples: Vec<Sample>| (!samples.is_empty()).then_some(TrackRun { data_at, samples });
+    Ok(Fragment { bytes, video: run(video_at, video), audio: run(audio_at, audio) })
 }
 
 fn traf(track_id: u32, samples: &[Sample]) -> Option<Traf> {
@@ -291,10 +302,4 @@ fn traf(track_id: u32, samples: &[Sample]) -> Option<Traf> {
         trun: vec![Trun { data_offset: Some(0), samples: entries.into() }],
         ..Default::default()
     })
-}
-
-fn rescale(ticks: i64, from: u32, to: u32) -> i64 {
-    let (from, to) = (i128::from(from.max(1)), i128::from(to));
-    let scaled = (i128::from(ticks) * to + from / 2).div_euclid(from);
-    i64::try_from(scaled).unwrap_or(0)
 }

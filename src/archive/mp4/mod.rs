@@ -11,16 +11,20 @@
 
 mod boxes;
 mod fragment;
+mod read;
 mod scan;
 mod table;
 
+pub(super) use fragment::assemble;
 pub use fragment::{Fragment, Fragmenter, TrackRun};
+pub(super) use read::{contents, describe};
 pub use scan::plan_repair;
 pub use table::{Sample, SampleTable};
 
 use std::io;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use mp4_atom::{Encode, Moov};
 
 use super::container::{Container, Extent, FileMeta, Trailer};
@@ -43,6 +47,20 @@ fn bad(error: mp4_atom::Error) -> io::Error {
 
 fn encode(boxed: &impl Encode, out: &mut Vec<u8>) -> io::Result<()> {
     boxed.encode(out).map_err(bad)
+}
+
+/// What a player needs before the fragments of an export: see [`boxes::stream_head`].
+pub(super) fn stream_head(
+    stream: &StreamInfo,
+    start: DateTime<Utc>,
+    video_lead: u64,
+    audio_lead: u64,
+    duration: u64,
+) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    encode(&boxes::ftyp(), &mut out)?;
+    encode(&boxes::stream_head(stream, start, video_lead, audio_lead, duration)?, &mut out)?;
+    Ok(out)
 }
 
 /// A recording's samples by track, and where they are in the file.

@@ -44,10 +44,10 @@ pub fn plan_repair(source: &dyn ReadAt) -> Result<RepairPlan, PlanError> {
 }
 
 /// All before the first fragment.
-struct Head {
+pub(super) struct Head {
     meta: FileMeta,
     free_at: u64,
-    moov: Moov,
+    pub(super) moov: Moov,
     fragments_at: u64,
     nal_units: bool,
     has_audio: bool,
@@ -80,7 +80,7 @@ fn not_ours(what: &str) -> PlanError {
 
 impl Head {
     /// None: the file ends before its first fragment begins.
-    fn read(source: &dyn ReadAt, size: u64) -> Result<Option<Self>, PlanError> {
+    pub(super) fn read(source: &dyn ReadAt, size: u64) -> Result<Option<Self>, PlanError> {
         let mut ftyp = Vec::new();
         super::encode(&boxes::ftyp(), &mut ftyp)?;
         if size < ftyp.len() as u64 {
@@ -120,8 +120,8 @@ impl Head {
         Ok(Some(Head { meta, free_at, moov, fragments_at, nal_units, has_audio }))
     }
 
-    /// What the file holds if it was closed.
-    fn complete(&self, source: &dyn ReadAt, size: u64) -> io::Result<Option<Found>> {
+    /// The description with all samples, if the file was closed.
+    pub(super) fn closing(&self, source: &dyn ReadAt, size: u64) -> io::Result<Option<Moov>> {
         let mdat = box_at(source, self.free_at, size)?;
         let Some(mdat) = mdat.filter(|mdat| mdat.kind == *b"mdat" && mdat.end > self.fragments_at) else {
             return Ok(None);
@@ -137,7 +137,12 @@ impl Head {
             return Ok(None);
         }
         let body = &boxed[(last.body_at - mdat.end) as usize..];
-        let Ok(moov) = Moov::decode_body(&mut &*body) else { return Ok(None) };
+        Ok(Moov::decode_body(&mut &*body).ok())
+    }
+
+    /// What the file holds if it was closed.
+    fn complete(&self, source: &dyn ReadAt, size: u64) -> io::Result<Option<Found>> {
+        let Some(moov) = self.closing(source, size)? else { return Ok(None) };
         let count = |samples: &StszSamples| match samples {
             StszSamples::Identical { count, .. } => u64::from(*count),
             StszSamples::Different { sizes } => sizes.len() as u64,
@@ -191,8 +196,8 @@ fn whole_box(
     Ok(read(source, found.body_at, found.end - found.body_at, size)?.map(|bytes| WholeBox { bytes, end: found.end }))
 }
 
-struct Scanned {
-    tables: Tables,
+pub(super) struct Scanned {
+    pub(super) tables: Tables,
     /// Where the last good fragment ends.
     end: u64,
     /// Closing had begun: what follows is a `moov`.
@@ -205,7 +210,7 @@ struct Placed {
     end: u64,
 }
 
-fn scan(source: &dyn ReadAt, head: &Head, size: u64) -> io::Result<Scanned> {
+pub(super) fn scan(source: &dyn ReadAt, head: &Head, size: u64) -> io::Result<Scanned> {
     let mut tables = Tables::default();
     let mut end = head.fragments_at;
     let mut recent: VecDeque<Placed> = VecDeque::new();

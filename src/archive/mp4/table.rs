@@ -126,6 +126,23 @@ impl SampleTable {
             Some((at, take(&mut rest)? as u32))
         })
     }
+
+    /// Each sample with its place in the file, in order.
+    pub fn placed(&self) -> impl Iterator<Item = (u64, Sample)> + '_ {
+        let mut samples = self.samples();
+        let mut chunks = self.chunks();
+        let (mut at, mut left) = (0, 0);
+        std::iter::from_fn(move || {
+            while left == 0 {
+                (at, left) = chunks.next()?;
+            }
+            let sample = samples.next()?;
+            let placed = (at, sample);
+            at = at.saturating_add(u64::from(sample.size));
+            left -= 1;
+            Some(placed)
+        })
+    }
 }
 
 fn zigzag(value: i64) -> u64 {

@@ -3,6 +3,7 @@
 mod addresses;
 mod cameras;
 mod events;
+mod export;
 mod health;
 mod recordings;
 mod start_and_end;
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 use utoipa::OpenApi;
 
 use super::routes::ROUTES;
-use super::server::EVENT_STREAMS;
+use super::server::{EVENT_STREAMS, EXPORTS_AT_A_TIME};
 use super::{Snapshot, WebContext, WebError, openapi, serve};
 use crate::actors::registry::{CameraCommand, Registry};
 use crate::archive::index::Index;
