@@ -225,6 +225,15 @@ pub fn probe(path: &Path, stream: &str, entry: &str) -> String {
         .to_owned()
 }
 
+/// A stream's packets as ffprobe reads them: `pts_time` and one entry more.
+pub fn probe_packets(path: &Path, stream: &str, entry: &str) -> Vec<serde_json::Value> {
+    let entries = format!("packet=pts_time,{entry}");
+    let arguments =
+        ["-select_streams", stream, "-show_data_hash", "md5", "-show_entries", &entries, "-of", "json", "FILE"];
+    let json: serde_json::Value = serde_json::from_str(&run("ffprobe", &arguments, path)).expect("JSON");
+    json["packets"].as_array().expect("packets").clone()
+}
+
 /// A file's boxes, one a line, with their lengths.
 pub fn box_tree(bytes: &[u8]) -> String {
     fn walk(bytes: &[u8], depth: usize, out: &mut String) {

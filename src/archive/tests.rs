@@ -1,5 +1,7 @@
 //! Recordings of real streams, judged by ffprobe and ffmpeg.
 
+mod continuous;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -82,14 +82,6 @@ impl Place {
     }
 }
 
-fn packets(path: &Path, track: &str, entry: &str) -> Vec<serde_json::Value> {
-    let entries = format!("packet=pts_time,{entry}");
-    let arguments =
-        ["-select_streams", track, "-show_data_hash", "md5", "-show_entries", &entries, "-of", "json", "FILE"];
-    let json: serde_json::Value = serde_json::from_str(&run("ffprobe", &arguments, path)).unwrap();
-    json["packets"].as_array().unwrap().clone()
-}
-
 fn seconds(value: &serde_json::Value) -> f64 {
     value.as_str().unwrap().parse().unwrap()
 }
@@ -99,11 +91,11 @@ fn probed(path: &Path, track: &str) -> Vec<Probed> {
         us: (seconds(&packet["pts_time"]) * 1e6).round() as i64,
         hash: packet["data_hash"].as_str().unwrap().to_owned(),
     };
-    packets(path, track, "data_hash").iter().map(probed).collect()
+    probe_packets(path, track, "data_hash").iter().map(probed).collect()
 }
 
 fn decode_times(path: &Path, track: &str) -> Vec<f64> {
-    packets(path, track, "dts_time").iter().map(|packet| seconds(&packet["dts_time"])).collect()
+    probe_packets(path, track, "dts_time").iter().map(|packet| seconds(&packet["dts_time"])).collect()
 }
 
 /// Cuts a stream at keyframes into files of so many at least.
