@@ -77,7 +77,7 @@ pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<Retent
             let deleted_before = run.report.deleted.len();
             run.delete(Some(camera), Some(before), 0)?;
             if run.report.deleted.len() > deleted_before {
-                index.forget_gaps(camera, before);
+                index.forget(camera, before);
             }
         }
         let left_bytes = used_bytes.saturating_sub(run.report.freed_bytes - freed_before);
@@ -90,6 +90,13 @@ pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<Retent
         .saturating_sub(run.report.freed_bytes);
     let release_bytes = excess(left_bytes, limits.max_size_bytes).max(short_bytes);
     run.report.short_bytes = run.delete(None, None, release_bytes)?;
+    // A camera's oldest go first: what is left of it from before the last of them is kept for a reason.
+    let mut room: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for Deleted { recording, .. } in run.report.deleted.iter().filter(|deleted| deleted.why == Why::Room) {
+        let last = room.entry(&recording.camera).or_insert(recording.start);
+        *last = recording.start.max(*last);
+    }
+    room.into_iter().for_each(|(camera, before)| index.forget(camera, before));
     Ok(run.report)
 }
 

@@ -462,6 +462,42 @@ fn a_disk_that_fails_keeps_the_changes_and_takes_them_when_it_is_well() {
 }
 
 #[test]
+fn what_was_written_waits_for_the_archives_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert!(index.flush());
+    index.take_unsynced();
+    index.put(recording(1, "yard", 0));
+    assert!(index.flush());
+    assert!(index.take_unsynced());
+    assert!(!index.take_unsynced());
+}
+
+#[test]
+fn a_change_is_in_the_journal_once_however_often_the_disk_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert!(index.flush());
+    // A folder in the journal's place: the database takes nothing either.
+    fs::create_dir_all(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    index.put(recording(1, "yard", 0));
+    wait_for("it is told", || index.trouble().is_some_and(|trouble| trouble.contains("2023-11-14.jsonl")));
+    assert_eq!(all(&index), [0; 0]);
+    fs::remove_dir(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    wait_for("it heals by itself", || index.trouble().is_none());
+    // And the other way round.
+    let blocker = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    index.remove(1);
+    wait_for("it is told again", || index.trouble().is_some());
+    blocker.execute_batch("ROLLBACK").unwrap();
+    wait_for("it heals again", || index.trouble().is_none());
+    let lines = fs::read_to_string(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    let kinds: Vec<&str> = lines.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert_eq!(kinds, ["recording", "deleted"]);
+}
+
+#[test]
 fn the_index_is_no_secret_and_no_program() {
     let folder = tempfile::tempdir().unwrap();
     let index = Index::open(folder.path()).unwrap();
