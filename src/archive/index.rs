@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::db::{Db, DbError, Found};
 use self::journal::Journals;
@@ -27,11 +27,19 @@ pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
 use crate::clock;
 use crate::domain::recording::{Gap, Recording};
+use crate::domain::score::{self, Minute, Score, Series};
 
 /// The index's file in the archive's root.
 pub const FILE_NAME: &str = "index.db";
 /// Held while a process records into the archive.
 pub const LOCK_NAME: &str = "index.lock";
+
+/// A minute is written so long after its end: the detector may be behind.
+const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
+/// So many minutes that go on are more than there can be: a clock went astray, and they are written as they are.
+const MOST_MINUTES: usize = 10_000;
+/// Of an answer of scores, but for the last.
+const MOST_POINTS: usize = 2000;
 
 /// How long [`Index::flush`] and [`Index::close`] wait for the disk.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
@@ -84,6 +92,8 @@ struct State {
     /// Changes ever queued, and how many of them are written.
     queued: u64,
     written: u64,
+    /// Scores of minutes that go on, by camera and minute.
+    minutes: BTreeMap<(String, i64), Minute>,
     /// Recordings that are open in this process.
     live: BTreeMap<i64, Recording>,
     failing: Option<String>,
@@ -203,6 +213,39 @@ impl Index {
     /// Like [`Index::add_gap`] for one that the journal has. Queued.
     pub fn restore_gap(&self, gap: Gap) {
         self.change(|state| state.queue.restore_gap(gap));
+    }
+
+    /// Notes motion scores of a camera, each with its time. Kept in memory until their minutes are over.
+    pub fn see(&self, camera: &str, scores: impl IntoIterator<Item = (DateTime<Utc>, Score)>) {
+        let mut state = self.shared().lock();
+        for (time, score) in scores {
+            let (minute, second) = score::place_of(time.timestamp());
+            state.minutes.entry((camera.to_owned(), minute)).or_default().see(second, score);
+        }
+    }
+
+    /// Scores of a minute that the journal has. Queued.
+    pub fn restore_minute(&self, camera: &str, minute: i64, scores: &Minute) {
+        self.change(|state| state.queue.see(camera, minute, scores, true));
+    }
+
+    /// A camera's motion scores from one moment to another, in a few thousand points at most.
+    pub fn scores(&self, camera: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Series, IndexError> {
+        let mut series = Series::over(from.timestamp(), to.timestamp(), MOST_POINTS);
+        let end_s = series.from_s + series.step_s * series.points.len() as i64;
+        let (first, last) = (score::place_of(series.from_s).0, score::place_of(end_s - 1).0);
+        {
+            // First what is not written yet: what is written meanwhile counts twice, which changes nothing.
+            let state = self.shared().lock();
+            let going_on = state.minutes.iter().map(|((of, minute), scores)| (*minute, of.as_str(), scores));
+            let waiting = state.queue.minutes().map(|(minute, of, waiting)| (minute, of, &waiting.what));
+            let unwritten = going_on.chain(waiting).filter(|(_, of, _)| *of == camera);
+            unwritten.for_each(|(minute, _, scores)| series.take(minute, scores));
+        }
+        for (minute, scores) in self.shared().reader.minutes(camera, first, last.saturating_add(1))? {
+            series.take(minute, &scores);
+        }
+        Ok(series)
     }
 
     /// Forgets what else is known of a camera from before this moment, its day journals too, except of days of which
@@ -332,6 +375,20 @@ fn first_id(now: DateTime<Utc>) -> i64 {
 }
 
 impl State {
+    /// Queues the minutes that are over, or all of them.
+    fn settle_minutes(&mut self, now: DateTime<Utc>, all: bool) {
+        let (current, _) = score::place_of((now - SETTLED_AFTER).timestamp());
+        let all = all || self.minutes.len() > MOST_MINUTES;
+        let State { minutes, queue, .. } = self;
+        minutes.retain(|(camera, minute), scores| {
+            let is_over = all || *minute < current;
+            if is_over {
+                queue.see(camera, *minute, scores, false);
+            }
+            !is_over
+        });
+    }
+
     /// The database is a new one, for this reason.
     fn begun_anew(&mut self, why: String) {
         self.rebuilding = Some(why);

@@ -8,13 +8,15 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::journal::{Deleted, Entry, Forgotten, Journals, Listed};
+use super::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
 use super::queue::{Change, Place, Queue, Waiting};
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::recording::{Gap, Recording};
+use crate::domain::score::Minute;
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
         -- Order of the lists. Rises with the id, but what was found in the archive is put where its start belongs.
@@ -44,12 +46,23 @@ const MIGRATIONS: [&str; 1] = ["
         UNIQUE (camera, start_us, cause)
     ) STRICT;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-"];
+",
+    "
+    -- A minute since 1970, packed by `domain::score`.
+    CREATE TABLE scores (
+        camera TEXT NOT NULL,
+        minute INTEGER NOT NULL,
+        seconds BLOB NOT NULL,
+        PRIMARY KEY (camera, minute)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Distance of the order of two recordings that follow each other: room for what is found between them.
 const SEQ_STEP: i64 = 1 << 20;
 
-const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+const MINUTE_US: i64 = 60 * 1_000_000;
+const DAY_US: i64 = 24 * 60 * MINUTE_US;
 
 /// Ids that are set aside at once, so that none is used twice after a crash.
 const ID_RESERVE: i64 = 256;
@@ -173,6 +186,11 @@ impl Db {
         for Waiting { what: gap, is_noted } in queue.gaps() {
             let entry = put_gap(&transaction, gap).map(|()| Some(Entry::Gap(gap.clone())));
             let entry = unless_its_own_fault(entry, || format!("gap {gap:?}"))?;
+            entries.extend(entry.filter(|_| !is_noted));
+        }
+        for (minute, camera, Waiting { what, is_noted }) in queue.minutes() {
+            let entry = put_minute(&transaction, camera, minute, what).map(Some);
+            let entry = unless_its_own_fault(entry, || format!("a minute of {camera}"))?;
             entries.extend(entry.filter(|_| !is_noted));
         }
         let mut over = Vec::new();
@@ -351,24 +369,51 @@ fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
         .map(|_| ())
 }
 
+/// Puts a minute in beside what is known of it already, and tells what is known now.
+fn put_minute(connection: &Connection, camera: &str, minute: i64, scores: &Minute) -> rusqlite::Result<Entry> {
+    let known: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT seconds FROM scores WHERE camera = ? AND minute = ?")?
+        .query_row(params![camera, minute], |row| row.get(0))
+        .optional()?;
+    let mut seconds = known.and_then(|packed| Minute::unpack(&packed)).unwrap_or_default();
+    seconds.merge(scores);
+    connection
+        .prepare_cached(
+            "INSERT INTO scores (camera, minute, seconds) VALUES (?, ?, ?)
+             ON CONFLICT (camera, minute) DO UPDATE SET seconds = excluded.seconds",
+        )?
+        .execute(params![camera, minute, seconds.pack()])?;
+    Ok(Entry::Score(Scores { camera: camera.to_owned(), minute: utc(minute.saturating_mul(MINUTE_US)), seconds }))
+}
+
+/// Tables of what a camera had at a time, each with SQL for when it begins and ends.
+const RECORDINGS: (&str, &str, &str) = ("recordings", "start_us", "end_us");
+const GAPS: (&str, &str, &str) = ("gaps", "start_us", "end_us");
+const SCORES: (&str, &str, &str) = ("scores", "minute * 60000000", "(minute + 1) * 60000000");
+
 /// Forgets what a camera had before a moment, except on days of which an older recording is left. Returns the days
 /// on which there was something.
 fn forget(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
-    let sql = format!(
-        "DELETE FROM gaps WHERE camera = ?1 AND end_us < ?2 AND start_us / {DAY_US} NOT IN
-            (SELECT start_us / {DAY_US} FROM recordings WHERE camera = ?1 AND start_us < ?2)
-         RETURNING start_us / {DAY_US}"
-    );
-    days_of(connection, &sql, camera, before)
+    let mut days = BTreeSet::new();
+    for (table, start_us, end_us) in [GAPS, SCORES] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE camera = ?1 AND {end_us} < ?2 AND {start_us} / {DAY_US} NOT IN
+                (SELECT start_us / {DAY_US} FROM recordings WHERE camera = ?1 AND start_us < ?2)
+             RETURNING {start_us} / {DAY_US}"
+        );
+        days.append(&mut days_of(connection, &sql, camera, before)?);
+    }
+    Ok(days)
 }
 
 /// The days before a moment of which anything is left.
 fn days_left(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
-    let sql = format!(
-        "SELECT start_us / {DAY_US} FROM recordings WHERE camera = ?1 AND start_us < ?2
-         UNION SELECT start_us / {DAY_US} FROM gaps WHERE camera = ?1 AND start_us < ?2"
-    );
-    days_of(connection, &sql, camera, before)
+    let mut days = BTreeSet::new();
+    for (table, start_us, _) in [RECORDINGS, GAPS, SCORES] {
+        let sql = format!("SELECT DISTINCT {start_us} / {DAY_US} FROM {table} WHERE camera = ?1 AND {start_us} < ?2");
+        days.append(&mut days_of(connection, &sql, camera, before)?);
+    }
+    Ok(days)
 }
 
 /// Runs SQL that answers with numbers of days.

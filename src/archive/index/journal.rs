@@ -17,6 +17,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::recording::{Gap, Recording};
+use crate::domain::score::Minute;
 
 /// The journals' folder in the archive's root. A camera's name can't begin with a dot, and no scan looks into it.
 pub const FOLDER: &str = ".journal";
@@ -33,6 +34,7 @@ pub enum Entry {
     Recording(Listed),
     Deleted(Deleted),
     Gap(Gap),
+    Score(Scores),
     Forgotten(Forgotten),
 }
 
@@ -51,6 +53,17 @@ pub struct Deleted {
     pub id: i64,
     pub camera: String,
     pub start: DateTime<Utc>,
+}
+
+/// The motion scores of a minute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    pub camera: String,
+    /// Its first moment.
+    pub minute: DateTime<Utc>,
+    /// See [`Minute::pack`]; in Base64.
+    #[serde(with = "packed")]
+    pub seconds: Minute,
 }
 
 /// What else the camera had on this day and ended before the moment is forgotten; recordings are deleted one by one.
@@ -75,8 +88,28 @@ impl Entry {
             Entry::Recording(Listed { recording, .. }) => (&recording.camera, recording.start.date_naive()),
             Entry::Deleted(deleted) => (&deleted.camera, deleted.start.date_naive()),
             Entry::Gap(gap) => (&gap.camera, gap.start.date_naive()),
+            Entry::Score(scores) => (&scores.camera, scores.minute.date_naive()),
             Entry::Forgotten(forgotten) => (&forgotten.camera, forgotten.day),
         }
+    }
+}
+
+/// A minute of scores as text.
+mod packed {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::domain::score::Minute;
+
+    pub fn serialize<S: Serializer>(minute: &Minute, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(minute.pack()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Minute, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let packed = STANDARD.decode(text).map_err(de::Error::custom)?;
+        Minute::unpack(&packed).ok_or_else(|| de::Error::custom("not a minute of scores"))
     }
 }
 
@@ -220,16 +253,20 @@ mod tests {
     use super::super::tests::{at, recording};
     use super::*;
     use crate::domain::camera::GapCause;
+    use crate::domain::score::Score;
 
     fn listed(id: i64, camera: &str, second: i64) -> Entry {
         Entry::Recording(Listed { seq: id << 20, recording: recording(id, camera, second) })
     }
 
     fn all_kinds() -> Vec<Entry> {
+        let mut minute = Minute::default();
+        minute.see(17, Score::of(0.03));
         vec![
             listed(1, "yard", 0),
             Entry::Deleted(Deleted { id: 1, camera: "yard".into(), start: at(0) }),
             Entry::Gap(Gap { camera: "yard".into(), start: at(0), end: at(5), cause: GapCause::DiskTooSlow }),
+            Entry::Score(Scores { camera: "yard".into(), minute: at(40), seconds: minute }),
             Entry::Forgotten(Forgotten { camera: "yard".into(), day: at(0).date_naive(), before: at(0) }),
         ]
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::domain::recording::{Gap, Recording};
+use crate::domain::score::Minute;
 
 /// Rows and gaps that may wait while the disk fails; beyond it the oldest are given up (a scan of the files
 /// finds the rows again) and counted.
@@ -34,6 +35,9 @@ pub(super) enum Place {
     At(i64),
 }
 
+/// Number of the minute, and the camera.
+type MinuteKey = (i64, String);
+
 type GapKey = (DateTime<Utc>, String, &'static str);
 
 /// Something that waits, and whether the journal has it already.
@@ -53,6 +57,7 @@ impl<T> Waiting<T> {
 pub(super) struct Queue {
     rows: BTreeMap<i64, Waiting<Change>>,
     gaps: BTreeMap<GapKey, Waiting<Gap>>,
+    minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
     /// Gaps that ended before are forgotten, by camera.
     forgotten: BTreeMap<String, DateTime<Utc>>,
     /// All that the journals say has been queued before.
@@ -96,6 +101,19 @@ impl Queue {
         self.bound();
     }
 
+    /// Takes what was seen of a minute, from a camera or from the journal.
+    pub fn see(&mut self, camera: &str, minute: i64, scores: &Minute, is_noted: bool) {
+        let waiting = self.minutes.entry((minute, camera.to_owned()));
+        let waiting = waiting.or_insert(Waiting { what: Minute::default(), is_noted });
+        waiting.what.merge(scores);
+        waiting.is_noted &= is_noted;
+        self.bound();
+    }
+
+    pub fn minutes(&self) -> impl Iterator<Item = (i64, &str, &Waiting<Minute>)> {
+        self.minutes.iter().map(|((minute, camera), scores)| (*minute, camera.as_str(), scores))
+    }
+
     pub fn forget(&mut self, camera: &str, before: DateTime<Utc>) {
         let known = self.forgotten.entry(camera.to_owned()).or_insert(before);
         *known = before.max(*known);
@@ -117,6 +135,7 @@ impl Queue {
     pub fn noted(&mut self) {
         self.rows.values_mut().for_each(|row| row.is_noted = true);
         self.gaps.values_mut().for_each(|gap| gap.is_noted = true);
+        self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
     }
 
     pub fn forgotten(&self) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
@@ -124,7 +143,7 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len() + self.gaps.len()
+        self.rows.len() + self.gaps.len() + self.minutes.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -154,6 +173,9 @@ impl Queue {
         for (key, gap) in failed.gaps {
             self.gaps.entry(key).or_insert(gap);
         }
+        for ((minute, camera), scores) in failed.minutes {
+            self.see(&camera, minute, &scores.what, scores.is_noted);
+        }
         for (camera, before) in failed.forgotten {
             self.forget(&camera, before);
         }
@@ -165,6 +187,10 @@ impl Queue {
     fn bound(&mut self) {
         while self.rows.len() > MOST {
             self.rows.pop_first();
+            self.given_up += 1;
+        }
+        while self.minutes.len() > MOST {
+            self.minutes.pop_first();
             self.given_up += 1;
         }
         while self.gaps.len() > MOST {

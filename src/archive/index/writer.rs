@@ -80,6 +80,7 @@ impl Writer {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let ask = std::mem::take(&mut state.ask);
+        state.settle_minutes(clock::utc_now(), ask != Ask::Nothing);
         (std::mem::take(&mut state.queue), ask, state.queued)
     }
 
