@@ -25,6 +25,7 @@ use self::journal::Journals;
 use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
+use super::state::StateDb;
 use crate::clock;
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::score::{self, Minute, Score, Series};
@@ -72,6 +73,7 @@ struct Handle {
     shared: Arc<Shared>,
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
+    state: StateDb,
     /// None where the file system knows no locks.
     _lock: Option<File>,
 }
@@ -163,7 +165,15 @@ impl Index {
             .name("index".into())
             .spawn(move || writer.run(&for_writer))
             .map_err(IndexError::Thread)?;
-        Ok(Index { handle: Arc::new(Handle { shared, opened: now, closed_before, _lock: lock }) })
+        Ok(Index {
+            handle: Arc::new(Handle {
+                shared,
+                opened: now,
+                closed_before,
+                state: StateDb::of(archive_root),
+                _lock: lock,
+            }),
+        })
     }
 
     fn shared(&self) -> &Shared {
@@ -294,7 +304,9 @@ impl Index {
             0 => what,
             lost => format!("{what}; {lost} were given up and are found by the next scan"),
         });
-        failing.or_else(|| state.rebuilding.clone())
+        let rebuilding = state.rebuilding.clone();
+        drop(state);
+        failing.or(rebuilding).or_else(|| self.handle.state.trouble())
     }
 
     /// The index was new and has been rebuilt from the journals and the files.
@@ -328,6 +340,11 @@ impl Index {
     /// Is a scan of all files due, because the index had to be begun anew?
     pub fn wants_scan(&self) -> bool {
         self.shared().lock().rebuilding.is_some()
+    }
+
+    /// What people decided about the archive.
+    pub fn state(&self) -> &StateDb {
+        &self.handle.state
     }
 
     /// When this process opened the index: files written since are its own.

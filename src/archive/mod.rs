@@ -18,6 +18,7 @@ pub mod recorder;
 pub mod recovery;
 mod replay;
 pub mod retention;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -12,9 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
+use crate::archive::state::StateDb;
 use crate::archive::{paths, recovery};
 use crate::config;
-use crate::domain::recording::{Recording, RecordingQuery};
+use crate::domain::recording::{ListedRecording, Recording, RecordingQuery};
 use crate::media::readback::read_back;
 
 /// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
@@ -141,10 +142,13 @@ fn each(
 
 fn list(root: &Path, arguments: &ListArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let index = IndexReader::open(root)?;
+    let protected = StateDb::of(root).protected();
     let mut out = io::BufWriter::new(out);
     each(&index, &arguments.selection, |row| {
         if arguments.json {
-            serde_json::to_writer(&mut out, row).map_err(io::Error::from)?;
+            let protected = protected.as_ref().map_or(true, |protected| protected.has(&row.path));
+            let row = ListedRecording { recording: row.clone(), protected };
+            serde_json::to_writer(&mut out, &row).map_err(io::Error::from)?;
             return Ok(writeln!(out)?);
         }
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);

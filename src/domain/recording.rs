@@ -28,6 +28,15 @@ pub struct Recording {
     pub reason: Reason,
 }
 
+/// A recording as it is listed.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ListedRecording {
+    #[serde(flatten)]
+    pub recording: Recording,
+    /// A person wants it kept: neither retention nor a request deletes it.
+    pub protected: bool,
+}
+
 /// A stretch that should have been recorded and was not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
