@@ -305,6 +305,7 @@ impl CameraActor {
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,
+            index: self.shared.archive.index().clone(),
             entry: Arc::clone(&self.entry),
             registry: Arc::clone(&self.shared.registry),
             parent: context.address().recipient(),

@@ -13,12 +13,14 @@ use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::pool::Pool;
 use super::registry::{CameraEntry, Registry};
+use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::Event;
 use crate::domain::config::DetectConfig;
 use crate::domain::motion::MotionChange;
+use crate::domain::score::Score;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
@@ -39,6 +41,7 @@ pub struct DetectorActor {
     pub pool: Pool,
     /// Handed over when the writer has started, and again when it was replaced.
     pub writer: Option<SetWriter>,
+    pub index: Index,
     pub entry: Arc<CameraEntry>,
     pub registry: Arc<Registry>,
     pub parent: Recipient<PartFailed>,
@@ -163,6 +166,7 @@ impl DetectorActor {
                 if ended.is_some() {
                     let last = looker.drain();
                     look.changes.extend(last.changes);
+                    look.shares.extend(last.shares);
                     look.decoded += last.decoded;
                     look.looked = last.looked.or(look.looked);
                 }
@@ -192,6 +196,8 @@ impl DetectorActor {
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
         }
+        let scores = look.shares.iter().map(|(session, pts_us, share)| (session.utc(*pts_us), Score::of(*share)));
+        self.index.see(&self.camera, scores);
         for change in look.changes {
             self.publish_change(change);
         }

@@ -1,6 +1,7 @@
 //! What a start does with what a crash left: [`repair_open`] before anything records, [`scan_all`] behind it.
 //!
-//! The files are the truth: what they say of themselves overrules the index.
+//! The files are the truth: what they say of themselves overrules the index. What they can't say is in the day
+//! journals, which a new index is told first (`archive::replay`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::file::{self, RepairError, Repaired};
 use super::index::{Index, IndexError};
 use super::paths;
+use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::recording::{Gap, Recording, RecordingQuery};
@@ -41,7 +43,9 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// Files without a packet, deleted.
     pub empty: u64,
-    /// Files the index did not know.
+    /// Rows that the journals had and the index had not.
+    pub replayed: u64,
+    /// Files that neither knew.
     pub found: u64,
     /// Rows whose file is gone, dropped.
     pub dropped: u64,
@@ -59,6 +63,7 @@ impl fmt::Display for RecoveryReport {
         write!(f, "{} files, {} repaired ({} bytes cut off)", self.files, self.repaired, self.cut_bytes)?;
         let counts = [
             (self.empty, "empty ones deleted"),
+            (self.replayed, "rows taken from the journals"),
             (self.found, "new to the index"),
             (self.dropped, "rows without a file dropped"),
             (self.gaps, "gaps written down"),
@@ -81,6 +86,7 @@ impl RecoveryReport {
         self.repaired += other.repaired;
         self.cut_bytes += other.cut_bytes;
         self.empty += other.empty;
+        self.replayed += other.replayed;
         self.found += other.found;
         self.dropped += other.dropped;
         self.gaps += other.gaps;
@@ -89,6 +95,14 @@ impl RecoveryReport {
         self.failures.dedup();
         self.stopped |= other.stopped;
         self
+    }
+
+    fn replayed(&mut self, replayed: replay::Replayed) {
+        self.replayed += replayed.recordings;
+        if replayed.unclear > 0 {
+            tracing::warn!(lines = replayed.unclear, "lines of the journals are not understood and passed over");
+        }
+        replayed.failures.into_iter().for_each(|what| self.failed(what));
     }
 
     fn failed(&mut self, what: String) {
@@ -102,6 +116,13 @@ impl RecoveryReport {
 /// be called before anything records.
 pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     let mut report = RecoveryReport::default();
+    // A new index has to know what was open; the rest of the journals is the scan's.
+    if index.wants_replay() {
+        match replay(archive_root, index, Days::Newest(2), &AtomicBool::new(false)) {
+            Ok(replayed) => report.replayed(replayed),
+            Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
+        }
+    }
     if let Err(error) = try_repair_open(archive_root, index, clock::utc_now(), &mut report) {
         report.failed(format!("recordings that were open at the last end wait for the scan: {error}"));
     }
@@ -208,7 +229,7 @@ fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut R
     end
 }
 
-/// Walks the whole archive: files the index does not know get rows, those that were not closed are made whole,
+/// Walks the whole archive: a new index is told what the journals say, files that it does not know get rows, those that were not closed are made whole,
 /// rows without a file are dropped. For a thread of its own, whose priority it lowers; `stop` ends it early.
 pub fn scan_all(archive_root: &Path, index: &Index, stop: &AtomicBool) -> RecoveryReport {
     scan_all_telling(archive_root, index, stop, &mut |_| {})
@@ -267,9 +288,21 @@ impl From<IndexError> for Ended {
     }
 }
 
+impl From<ReplayError> for Ended {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Stopped => Ended::Stopped,
+            error => Ended::Failed(error.to_string()),
+        }
+    }
+}
+
 impl Scan<'_> {
     fn run(&mut self) -> Result<(), Ended> {
         self.flush()?;
+        if self.index.wants_replay() {
+            self.report.replayed(replay(self.root, self.index, Days::All, self.stop)?);
+        }
         if self.index.closed_before().is_none() {
             self.recent = self.index.latest()?.iter().filter_map(|row| row.end).max().map(|end| end - RECENT);
         }
@@ -460,7 +493,7 @@ fn has_extension(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -472,35 +505,35 @@ mod tests {
     const SECONDS: i64 = 3;
 
     /// An archive in a folder, and a clip of 3 s to make recordings of.
-    struct Place {
+    pub(in crate::archive) struct Place {
         folder: tempfile::TempDir,
         clip: Clip,
     }
 
     /// As whole seconds: what the files say is compared exactly.
-    fn minutes_ago(minutes: i64) -> DateTime<Utc> {
+    pub(in crate::archive) fn minutes_ago(minutes: i64) -> DateTime<Utc> {
         let now = clock::utc_now().timestamp();
         DateTime::from_timestamp(now - minutes * 60, 0).unwrap()
     }
 
-    fn row(id: i64, camera: &str, start: DateTime<Utc>) -> Recording {
+    pub(in crate::archive) fn row(id: i64, camera: &str, start: DateTime<Utc>) -> Recording {
         Recording { start, end: None, bytes: 0, complete: false, ..recording(id, camera, 0) }
     }
 
-    fn closed(row: Recording) -> Recording {
+    pub(in crate::archive) fn closed(row: Recording) -> Recording {
         Recording { end: Some(row.start + TimeDelta::seconds(SECONDS)), complete: true, ..row }
     }
 
     impl Place {
-        fn new() -> Self {
+        pub(in crate::archive) fn new() -> Self {
             Place { folder: tempfile::tempdir().unwrap(), clip: clip("mp4", "3", H264, &[]) }
         }
 
-        fn root(&self) -> &Path {
+        pub(in crate::archive) fn root(&self) -> &Path {
             self.folder.path()
         }
 
-        fn open(&self) -> Index {
+        pub(in crate::archive) fn open(&self) -> Index {
             Index::open(self.root()).unwrap()
         }
 
@@ -515,7 +548,7 @@ mod tests {
         }
 
         /// Writes the recording's file; not closed, it is as `kill -9` leaves it.
-        fn write(&self, row: &Recording, is_closed: bool) -> u64 {
+        pub(in crate::archive) fn write(&self, row: &Recording, is_closed: bool) -> u64 {
             let path = self.root().join(&row.path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let meta = FileMeta {
@@ -539,7 +572,7 @@ mod tests {
             }
         }
 
-        fn scan(&self, index: &Index) -> RecoveryReport {
+        pub(in crate::archive) fn scan(&self, index: &Index) -> RecoveryReport {
             let report = scan_all(self.root(), index, &AtomicBool::new(false));
             assert_eq!(report.failures, [""; 0]);
             report

@@ -1,13 +1,13 @@
 //! Rows of the index: recordings and gaps, and how they are asked for.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::camera::{GapCause, Reason};
 
 /// One file of the archive.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Recording {
     /// Rises with every recording of the archive and is never used twice.
     pub id: i64,
@@ -28,8 +28,17 @@ pub struct Recording {
     pub reason: Reason,
 }
 
-/// A stretch that should have been recorded and was not.
+/// A recording as it is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ListedRecording {
+    #[serde(flatten)]
+    pub recording: Recording,
+    /// A person wants it kept: neither retention nor a request deletes it.
+    pub protected: bool,
+}
+
+/// A stretch that should have been recorded and was not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
     pub camera: String,
     pub start: DateTime<Utc>,

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter};
 
 use super::IndexError;
 use super::db::{COLUMNS, gap_of, is_broken, recording_of};
 use crate::domain::recording::{Gap, Page, Recording, RecordingQuery};
+use crate::domain::score::Minute;
 
 const DEFAULT_LIMIT: u32 = 100;
 const LARGEST_LIMIT: u32 = 1000;
@@ -163,6 +164,19 @@ impl IndexReader {
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(id, _)| id.to_string());
         Ok(Page { items: rows.into_iter().map(|(_, gap)| gap).collect(), next })
+    }
+
+    /// The minutes of scores of a camera that are written, from one to another (left out), by their numbers.
+    pub(super) fn minutes(&self, camera: &str, from: i64, to: i64) -> Result<Vec<(i64, Minute)>, IndexError> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT minute, seconds FROM scores WHERE camera = ? AND minute >= ? AND minute < ? ORDER BY minute",
+            )?;
+            let rows = statement.query_map(params![camera, from, to], |row| {
+                Ok((row.get(0)?, Minute::unpack(&row.get::<_, Vec<u8>>(1)?).unwrap_or_default()))
+            })?;
+            rows.collect()
+        })
     }
 
     /// The recording of this id.

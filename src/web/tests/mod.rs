@@ -32,6 +32,7 @@ use crate::clock;
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::RingBounds;
+use crate::domain::score::Score;
 use crate::media::{PacketRing, testing};
 
 const CANARY: &str = "canary-hunter2";
