@@ -7,6 +7,7 @@
 //! a turn, one after the other, so that a stalling disk stalls this thread and nothing else. What waits meanwhile
 //! waits in the cameras' rings.
 
+pub mod avi;
 mod container;
 pub mod disk;
 pub mod file;
@@ -180,6 +181,8 @@ impl Archive {
             io::ErrorKind::PermissionDenied => {
                 format!("{root} is not writable by Tarsier's user (change its owner or archive.path)")
             }
+            // The stream and its container, not the disk.
+            io::ErrorKind::InvalidData => error.to_string(),
             _ => format!("cannot write to {root}: {error} (check the disk)"),
         }
     }

@@ -7,12 +7,14 @@ pub mod detect;
 pub mod encode;
 pub mod jpeg;
 pub mod nal;
+pub mod overlay;
 pub mod packet;
 pub mod panes;
 pub mod picture;
 pub mod readback;
 pub mod ring;
 pub mod source;
+pub mod transcode;
 #[cfg(test)]
 pub(crate) mod testing;
 
