@@ -11,7 +11,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
-use super::pool::Pool;
+use crate::pool::Pool;
 use super::registry::{CameraEntry, Registry};
 use crate::archive::recorder::MappedOnset;
 use crate::clock;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::pool::Pool;
+use crate::pool::Pool;
 use super::registry::Registry;
 use crate::archive::Archive;
 

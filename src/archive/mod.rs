@@ -10,6 +10,7 @@
 pub mod avi;
 mod container;
 pub mod disk;
+mod encoding;
 pub mod file;
 pub mod index;
 pub mod mkv;
@@ -23,7 +24,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,6 @@ use self::file::{FileMeta, RecordingFile};
 use self::index::Index;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
-use crate::domain::source_url::redact_urls;
 use crate::domain::stream::StreamInfo;
 
 /// Free space below which no new file is begun: what the open ones need to be finalised.
@@ -224,10 +223,4 @@ impl Archive {
             self.sync_now();
         }
     }
-}
-
-/// The text of a caught panic, redacted: it goes to the log and the API.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    redact_urls(text.unwrap_or("panic without a text"))
 }

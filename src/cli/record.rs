@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
-use crate::actors::pool::Pool;
+use crate::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::archive::Archive;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{DONE, INPUT_WRONG};
 use crate::actors::janitor::{self, Retention};
-use crate::actors::pool::Pool;
+use crate::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};

@@ -94,6 +94,9 @@ pub(super) struct Scaler {
     context: Option<scaling::Context>,
 }
 
+// SAFETY: libav's scaler belongs to no thread; whoever uses it has it for itself (`&mut`).
+unsafe impl Send for Scaler {}
+
 impl Scaler {
     pub(super) fn new(to: Pixel) -> Self {
         Scaler { to, context: None }

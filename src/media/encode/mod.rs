@@ -225,7 +225,8 @@ mod tests {
             for number in 0..12 {
                 let mut picture = frame::Video::new(pixel_format(codec), 64, 48);
                 for plane in 0..3 {
-                    picture.data_mut(plane).fill(100 + number as u8);
+                    let values = (0..).map(|at: u32| 100 + (at * 31 % 64) as u8);
+                    picture.data_mut(plane).iter_mut().zip(values).for_each(|(to, value)| *to = value);
                 }
                 picture.set_pts(Some(number * 1200));
                 encoder.send(&picture).unwrap();
