@@ -10,6 +10,7 @@ use crate::domain::config::{AudioMode, RecordMode};
 use crate::domain::recorder::RecorderConfig;
 use crate::domain::ring::RingBounds;
 use crate::media::PacketRing;
+use crate::pool::Pool;
 
 use super::*;
 
@@ -35,9 +36,12 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
         minimal_duration_us: 0,
         max_file_us: 1_000_000,
     };
-    let settings = RecorderSettings { decisions, container: kind, audio: AudioMode::Auto, detects: false };
+    let settings =
+        RecorderSettings { decisions, container: kind, audio: AudioMode::Auto, encode: None, detects: false };
     let counters = Arc::new(Counters::default());
-    let recorder = CameraRecorder::new("yard", settings, Arc::clone(&archive), Arc::clone(&ring), counters.clone());
+    let pool = Pool::start(1).unwrap();
+    let recorder =
+        CameraRecorder::new("yard", settings, Arc::clone(&archive), pool, Arc::clone(&ring), counters.clone());
     let producer = ring.admit();
     for packet in &clip.packets {
         let packet = Packet {

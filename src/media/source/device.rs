@@ -79,6 +79,7 @@ pub(super) fn open(
         codec: VideoCodec::Mjpeg,
         ticks: Ticks::new(1, 1_000_000),
         extradata: Vec::new(),
+        size: (format.width, format.height),
         frames_per_second: rate,
         reorder: 0,
         has_decode_times: true,
