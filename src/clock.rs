@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
+use crate::failpoint;
+
 /// A clock that never goes back, for deadlines and durations.
 #[allow(clippy::disallowed_methods)]
 pub fn monotonic() -> Instant {
@@ -13,5 +15,6 @@ pub fn monotonic() -> Instant {
 /// The wall clock, for names of files, rows and log lines.
 #[allow(clippy::disallowed_methods)]
 pub fn utc_now() -> DateTime<Utc> {
-    Utc::now()
+    let now = Utc::now();
+    now.checked_add_signed(failpoint::clock_is_off_by()).unwrap_or(now)
 }

@@ -6,15 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::registry::Registry;
+use crate::archive::index::Index;
 use crate::archive::retention::{self, Limits};
-use crate::archive::{Archive, RESERVE_BYTES, disk, recovery};
+use crate::archive::{Archive, disk, recovery};
 use crate::clock;
 use crate::domain::config::{ArchiveConfig, MinFree, RetentionConfig};
-use crate::domain::retention::ClockGuard;
+use crate::domain::retention::{ClockGuard, short_of};
 
 /// How often the archive is looked at.
 const EVERY: Duration = Duration::from_secs(10);
+/// And how often where there is so little room beyond what is kept free: a minute of 64 cameras.
+const EVERY_IF_SHORT: Duration = Duration::from_secs(1);
+const SHORT_BYTES: u64 = 2_000_000_000;
 /// Alarms that only a person can end.
 const ROOM_ALARM: &str = "disk_low";
 const CLOCK_ALARM: &str = "clock_stepped";
@@ -67,12 +73,18 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
     thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned))?;
     let began = clock::monotonic();
     let run = move || {
+        retention.lock().clock.begin(clock::utc_now(), last_known(archive.index()));
         while !archive.is_stopped() {
-            look(&archive, &retention, &registry, clock::monotonic() - began);
-            archive.wait_for_retention(EVERY);
+            let is_short = look(&archive, &retention, &registry, clock::monotonic() - began);
+            archive.wait_for_retention(if is_short { EVERY_IF_SHORT } else { EVERY });
         }
     };
     thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
+}
+
+/// The last moment that the archive knows of.
+fn last_known(index: &Index) -> Option<DateTime<Utc>> {
+    index.last_end().ok().flatten().max(index.closed_before())
 }
 
 /// Looks through the whole archive at the start, and again whenever the index had to be begun anew.
@@ -88,19 +100,8 @@ fn scan(archive: &Archive) {
     }
 }
 
-/// Retention keeps more free than what a new file needs: else recording would stop while there is much to delete.
-fn with_reserve(min_free: MinFree, space: Option<disk::Space>) -> MinFree {
-    let least_bytes = RESERVE_BYTES + (1 << 20);
-    match (min_free, space) {
-        (MinFree::Bytes(bytes), _) => MinFree::Bytes(bytes.max(least_bytes)),
-        (MinFree::Share(share), Some(space)) if space.total_bytes as f64 * share < least_bytes as f64 => {
-            MinFree::Bytes(least_bytes)
-        }
-        (share, _) => share,
-    }
-}
-
-fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) {
+/// Looks once; tells whether room is short.
+fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_start: Duration) -> bool {
     let now = clock::utc_now();
     let alarm = |kind: &str, message: Option<String>| match message {
         Some(message) => {
@@ -118,7 +119,7 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
             step.map(|step| {
                 let hours = step.num_minutes() as f64 / 60.0;
                 format!(
-                    "the clock stepped by {hours:.1} h; nothing is deleted by age (set the clock, then send SIGHUP)"
+                    "the clock is {hours:.1} h off what it was; nothing is deleted by age until it has run steadily for a day (if it is wrong, set it; then send SIGHUP)"
                 )
             }),
         );
@@ -126,11 +127,14 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
             cameras: state.cameras.clone(),
             others: RetentionConfig::default(),
             max_size_bytes: state.max_size_bytes,
-            min_free: with_reserve(state.min_free, space),
+            min_free: retention::with_reserve(state.min_free, space),
             space,
             now: step.is_none().then_some(now),
         }
     };
+    let is_short = space.is_some_and(|space| {
+        short_of(limits.min_free, space.free_bytes.saturating_sub(SHORT_BYTES), space.total_bytes) > 0
+    });
     match retention::run(archive.root(), archive.index(), &limits) {
         Err(error) => tracing::warn!(%error, "retention cannot read the index"),
         Ok(report) => {
@@ -147,20 +151,5 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
             );
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_new_file_needs_is_kept_free_whatever_is_configured() {
-        let space = |total_bytes| Some(disk::Space { total_bytes, free_bytes: 0 });
-        let least = MinFree::Bytes(9 << 20);
-        assert_eq!(with_reserve(MinFree::Bytes(0), None), least);
-        assert_eq!(with_reserve(MinFree::Share(0.0), space(1 << 40)), least);
-        assert_eq!(with_reserve(MinFree::Share(0.05), space(100 << 20)), least);
-        assert_eq!(with_reserve(MinFree::Share(0.05), space(1 << 40)), MinFree::Share(0.05));
-        assert_eq!(with_reserve(MinFree::Bytes(10 << 20), None), MinFree::Bytes(10 << 20));
-    }
+    is_short
 }

@@ -7,6 +7,7 @@ pub mod inspect;
 mod look;
 pub mod record;
 pub mod recordings;
+mod retention;
 pub mod run;
 
 use std::path::PathBuf;

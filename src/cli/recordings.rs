@@ -10,11 +10,12 @@ use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::retention::{self, RetentionArgs};
 use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
-use crate::archive::state::StateDb;
+use crate::archive::state::{StateDb, StateError};
 use crate::archive::{paths, recovery};
-use crate::config;
+use crate::config::{self, Loaded};
 use crate::domain::recording::{ListedRecording, Recording, RecordingQuery};
 use crate::media::readback::read_back;
 
@@ -38,6 +39,9 @@ pub enum RecordingsCommand {
     /// first)
     #[command(after_help = "Example:\n  tarsier recordings repair --config /etc/tarsier/tarsier.yaml")]
     Repair,
+    /// Delete what is over the limits of the configuration, as `tarsier run` does by itself (stop it first)
+    #[command(after_help = "Example:\n  tarsier recordings retention --dry-run")]
+    Retention(RetentionArgs),
 }
 
 /// Which recordings.
@@ -83,7 +87,7 @@ pub fn run(command: &RecordingsCommand, config: &Path) -> anyhow::Result<u8> {
             return Ok(1);
         }
     };
-    let done = on_archive(command, &loaded.global.archive.path, &mut io::stdout().lock());
+    let done = on_archive(command, &loaded, &mut io::stdout().lock());
     match done {
         Ok(code) => Ok(code),
         Err(error) if is_closed_pipe(&error) => Ok(0),
@@ -102,14 +106,16 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// No archive, a busy one, a broken one: nothing that Tarsier did wrong.
 fn is_their_input(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<IndexError>().is_some()
+    error.downcast_ref::<IndexError>().is_some() || error.downcast_ref::<StateError>().is_some()
 }
 
-fn on_archive(command: &RecordingsCommand, root: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
+fn on_archive(command: &RecordingsCommand, loaded: &Loaded, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let root = &loaded.global.archive.path;
     match command {
         RecordingsCommand::List(arguments) => list(root, arguments, out),
         RecordingsCommand::Verify(arguments) => verify(root, arguments, out),
         RecordingsCommand::Repair => repair(root, out),
+        RecordingsCommand::Retention(arguments) => retention::run(arguments, loaded, out),
     }
 }
 
@@ -359,7 +365,9 @@ mod tests {
 
     fn run(root: &Path, arguments: &[&str], out: &mut dyn Write) -> anyhow::Result<u8> {
         let cli = Cli::try_parse_from(["recordings"].iter().chain(arguments)).unwrap();
-        on_archive(&cli.command, root, out)
+        let (mut loaded, _) = config::load_what_can_be(&root.join("tarsier.yaml"));
+        loaded.global.archive.path = root.to_owned();
+        on_archive(&cli.command, &loaded, out)
     }
 
     #[test]
@@ -463,6 +471,40 @@ mod tests {
         let mut out = Vec::new();
         run(root, &["list", "--json"], &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn retention_says_what_would_go_and_why_before_it_goes() {
+        let place = Place::new();
+        fs::create_dir(place.path("config.d")).unwrap();
+        fs::write(place.path("config.d/yard.yaml"), "source: a.mp4\nretention: { max_size: 1B }\n").unwrap();
+        // Broken: its limits are not known, and none holds.
+        fs::write(place.path("config.d/door.yaml"), "source: [\nretention: { max_age: 1d }\n").unwrap();
+        let (code, text) = place.run(&["retention", "--dry-run"]);
+        assert_eq!(code, 0);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(
+            lines[0].starts_with("2023-11-14T22:14:20Z ") && lines[0].contains("yard/1.mp4: to make room"),
+            "{text}"
+        );
+        assert!(lines[1].contains("yard/3.mp4") && lines[2].starts_with("2 recordings would be deleted, "), "{text}");
+        assert_eq!(place.run(&["list"]).1.lines().count(), 3);
+
+        let error = run(place.folder.path(), &["retention"], &mut Vec::new()).unwrap_err();
+        assert!(is_their_input(&error) && error.to_string().contains("in use"), "{error}");
+        fs::write(place.path("config.d/yard.yaml"), "source: a.mp4\nretention: { max_age: 36500d, events: 1d }\n")
+            .unwrap();
+        let Place { folder, index } = place;
+        drop(index);
+        let mut out = Vec::new();
+        assert_eq!(run(folder.path(), &["retention"], &mut out).unwrap(), 0);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("yard/1.mp4: older than retention.events"), "{text}");
+        assert!(!folder.path().join("yard/1.mp4").exists() && folder.path().join("door/2.mp4").exists());
+        let mut out = Vec::new();
+        run(folder.path(), &["list"], &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
     }
 
     #[test]

@@ -96,6 +96,7 @@ enum EncodeCodec {
 #[serde(deny_unknown_fields)]
 struct RawRetention {
     max_age: Option<Span>,
+    events: Option<Span>,
     max_size: Option<Bytes>,
 }
 
@@ -212,6 +213,7 @@ pub(super) fn build(
         },
         retention: RetentionConfig {
             max_age: raw.retention.max_age.map(|age| age.0),
+            events_max_age: raw.retention.events.map(|age| age.0),
             max_size_bytes: raw.retention.max_size.map(|size| size.0),
         },
     })

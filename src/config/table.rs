@@ -224,7 +224,18 @@ pub(super) const CAMERA: &[Key] = &[
     key("record.encode.overlay", Flag, Is("false"), "write the camera, the time and `MOTION n s` into the picture"),
     key("record.encode.quality", Whole(1, 100), Is("70"), "1 is small, 100 is best"),
     key("retention.max_age", Duration("1min", "36500d"), Nothing, "older recordings of this camera are deleted"),
-    key("retention.max_size", Size("1B", "8000TB"), Nothing, "size of this camera's recordings; the oldest make room"),
+    key(
+        "retention.events",
+        Duration("1min", "36500d"),
+        Nothing,
+        "older recordings with motion in them are deleted; without it `max_age` holds for them too",
+    ),
+    key(
+        "retention.max_size",
+        Size("1B", "8000TB"),
+        Nothing,
+        "size of this camera's recordings; the oldest make room, with motion or without",
+    ),
 ];
 
 /// Why a value is not taken.

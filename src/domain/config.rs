@@ -170,6 +170,8 @@ pub enum AudioMode {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RetentionConfig {
     pub max_age: Option<Duration>,
+    /// The age of recordings with motion in them; None: the same as of all others.
+    pub events_max_age: Option<Duration>,
     pub max_size_bytes: Option<u64>,
 }
 

@@ -28,6 +28,13 @@ pub struct Recording {
     pub reason: Reason,
 }
 
+impl Recording {
+    /// Is there motion in it, or was it begun by hand?
+    pub fn is_event(&self) -> bool {
+        self.motion_s > 0.0 || matches!(self.reason, Reason::Motion | Reason::Manual)
+    }
+}
+
 /// A recording as it is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ListedRecording {

@@ -2,6 +2,7 @@
 //!
 //! Does not belong here: files, the index, the disk (`archive::retention` asks them and carries the plan out).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,6 +11,9 @@ use super::config::MinFree;
 
 /// A step of the wall clock by more than this pauses deleting by age.
 const STEP: TimeDelta = TimeDelta::hours(1);
+/// A clock that is later by more than this than all that is known is not believed at a start. So long a pause is rare
+/// enough to wait another day.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::days(1);
 /// A stepped clock that has run steadily for so long is believed.
 const BELIEVED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -57,6 +61,37 @@ pub fn plan(
     doomed
 }
 
+/// Whose oldest recording goes next where all cameras share what is too little: always of the one that holds most. So
+/// a camera that holds no more than an equal share loses nothing while another holds more, however noisy that is.
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
+    used_bytes: BTreeMap<String, u64>,
+}
+
+impl Shares {
+    /// What each camera holds.
+    pub fn new(used_bytes: BTreeMap<String, u64>) -> Self {
+        Shares { used_bytes }
+    }
+
+    /// The cameras that hold most of those that still have something to delete; more than one where they hold the same.
+    pub fn largest(&self) -> Vec<String> {
+        let most = self.used_bytes.values().max();
+        self.used_bytes.iter().filter(|(_, bytes)| Some(*bytes) == most).map(|(camera, _)| camera.clone()).collect()
+    }
+
+    pub fn released(&mut self, camera: &str, bytes: u64) {
+        if let Some(used) = self.used_bytes.get_mut(camera) {
+            *used = used.saturating_sub(bytes);
+        }
+    }
+
+    /// Nothing of it may be deleted any more.
+    pub fn is_exhausted(&mut self, camera: &str) {
+        self.used_bytes.remove(camera);
+    }
+}
+
 /// Bytes that must be released so that `used_bytes` is within `limit_bytes`.
 pub fn excess(used_bytes: u64, limit_bytes: Option<u64>) -> u64 {
     limit_bytes.map_or(0, |limit| used_bytes.saturating_sub(limit))
@@ -94,6 +129,16 @@ struct Stepped {
 }
 
 impl ClockGuard {
+    /// Begins, at the monotonic time 0, with a wall clock that says `wall`, where the last thing known is of `known`. A
+    /// clock before that, or much later, has stepped while nobody looked: a dead battery, a wrong time server at boot.
+    pub fn begin(&mut self, wall: DateTime<Utc>, known: Option<DateTime<Utc>>) {
+        self.last = Some((Duration::ZERO, wall));
+        let by = known.map_or(TimeDelta::zero(), |known| wall - known);
+        if by < -STEP || by > LONGEST_PAUSE {
+            self.stepped = Some(Stepped { at: Duration::ZERO, by });
+        }
+    }
+
     /// Looks at both clocks: `monotonic` since any fixed moment, and the wall clock. Answers by how much the
     /// wall clock is off, where deleting by age must wait.
     pub fn look(&mut self, monotonic: Duration, wall: DateTime<Utc>) -> Option<TimeDelta> {
@@ -204,7 +249,77 @@ mod tests {
         assert_eq!(guard.look(hours(27), at(3600)), None);
     }
 
+    #[test]
+    fn a_clock_that_is_wrong_at_the_start_is_not_believed() {
+        let hours = |h: u64| Duration::from_secs(h * 3600);
+        for (known_s, is_believed) in [
+            (None, true),
+            (Some(0), true),
+            (Some(-80_000), true),
+            (Some(1800), true),
+            (Some(4000), false),
+            (Some(1_700_000_000), false),
+            (Some(-90_000), false),
+            (Some(-300_000_000), false),
+        ] {
+            let mut guard = ClockGuard::default();
+            guard.begin(at(0), known_s.map(at));
+            assert_eq!(guard.look(hours(1), at(3600)).is_none(), is_believed, "{known_s:?}");
+            assert!(guard.look(hours(25), at(25 * 3600)).is_none(), "after a steady day");
+        }
+        // It started in 1970, and then the right time came.
+        let mut guard = ClockGuard::default();
+        guard.begin(DateTime::UNIX_EPOCH, Some(at(-60)));
+        assert!(guard.look(hours(1), DateTime::UNIX_EPOCH + TimeDelta::hours(1)).is_some());
+        assert!(guard.look(hours(2), at(7200)).is_none(), "it is back");
+    }
+
     proptest! {
+        #[test]
+        fn nobody_loses_its_share_to_a_noisy_camera(
+            cameras in prop::collection::vec(prop::collection::vec(0u64..50, 0..12), 1..6),
+            release in 0u64..1500,
+        ) {
+            let mut left: BTreeMap<String, Vec<u64>> =
+                cameras.iter().enumerate().map(|(n, files)| (format!("c{n}"), files.clone())).collect();
+            let used = |left: &BTreeMap<String, Vec<u64>>| -> BTreeMap<String, u64> {
+                left.iter().map(|(camera, files)| (camera.clone(), files.iter().sum())).collect()
+            };
+            let mut shares = Shares::new(used(&left));
+            let (mut released, mut last) = (0, 0);
+            let mut before: BTreeMap<String, u64> = BTreeMap::new();
+            while released < release {
+                let Some(camera) = shares.largest().into_iter().next() else { break };
+                let held = used(&left)[&camera];
+                let files = left.get_mut(&camera).unwrap();
+                if files.is_empty() {
+                    shares.is_exhausted(&camera);
+                    continue;
+                }
+                last = files.remove(0);
+                released += last;
+                shares.released(&camera, last);
+                before.insert(camera, held);
+            }
+            // Enough, and no more than needed; or nothing is left.
+            prop_assert!(released >= release || left.values().all(Vec::is_empty));
+            prop_assert!(released == 0 || released - last < release);
+            // Whoever lost something held, before its last loss, as much as each of the others holds now.
+            let now = used(&left);
+            for held in before.values() {
+                prop_assert!(now.values().all(|other| other <= held), "{before:?} {now:?}");
+            }
+            // So whoever held no more than an equal share of what may stay has lost nothing, but for a file's length.
+            let all: u64 = cameras.iter().flatten().sum();
+            let share = all.saturating_sub(release) / cameras.len() as u64;
+            for (n, files) in cameras.iter().enumerate() {
+                let had: u64 = files.iter().sum();
+                let has = now[&format!("c{n}")];
+                prop_assert!(had + 50 > share || has == had);
+                prop_assert!(has + 50 >= had.min(share));
+            }
+        }
+
         #[test]
         fn the_plan_keeps_every_promise(
             rows in prop::collection::vec((0i64..1000, 0u64..50, any::<bool>()), 0..40),

@@ -150,6 +150,11 @@ impl Daemon {
 
     // ---- its life ----
 
+    /// Sets a variable of its environment from the next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
+    }
+
     /// Starts the daemon again in the same folder.
     #[track_caller]
     pub fn restart(&mut self) {

@@ -44,6 +44,10 @@ pub struct Position {
 pub struct ClosedQuery<'a> {
     pub camera: Option<&'a str>,
     pub ended_before: Option<DateTime<Utc>>,
+    /// Only those with motion in them, or only those without (see [`Recording::is_event`]).
+    pub events: Option<bool>,
+    /// Up to here in the order of the lists; left out itself.
+    pub until: Option<Position>,
     pub after: Option<Position>,
     pub limit: u32,
 }
@@ -220,6 +224,14 @@ impl IndexReader {
         if let Some(before) = query.ended_before {
             filter.and("end_us < ?", [Value::Integer(before.timestamp_micros())]);
         }
+        match query.events {
+            Some(true) => filter.and("(motion_s > 0 OR reason IN ('motion', 'manual'))", []),
+            Some(false) => filter.and("NOT (motion_s > 0 OR reason IN ('motion', 'manual'))", []),
+            None => {}
+        }
+        if let Some(Position { seq, id }) = query.until {
+            filter.and("(seq, id) < (?, ?)", [Value::Integer(seq), Value::Integer(id)]);
+        }
         if let Some(Position { seq, id }) = query.after {
             filter.and("(seq, id) > (?, ?)", [Value::Integer(seq), Value::Integer(id)]);
         }
@@ -233,6 +245,39 @@ impl IndexReader {
             })?;
             rows.collect()
         })
+    }
+
+    /// The first recording, in the order of the lists, of a camera that ended in this time.
+    pub fn first_ended(
+        &self,
+        camera: &str,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Option<Position>, IndexError> {
+        self.ask(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT seq, id FROM recordings INDEXED BY recordings_camera_seq
+                     WHERE camera = ? AND end_us BETWEEN ? AND ? ORDER BY seq, id LIMIT 1",
+                )?
+                .query_row(params![camera, from.timestamp_micros(), to.timestamp_micros()], |row| {
+                    Ok(Position { seq: row.get(0)?, id: row.get(1)? })
+                })
+                .optional()
+        })
+    }
+
+    /// When the last recording ended, as far as the clock that wrote it down was right.
+    pub fn last_end(&self) -> Result<Option<DateTime<Utc>>, IndexError> {
+        let end = self.ask(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT end_us FROM recordings WHERE end_us IS NOT NULL ORDER BY seq DESC, id DESC LIMIT 1",
+                )?
+                .query_row([], |row| row.get::<_, i64>(0))
+                .optional()
+        });
+        Ok(end?.and_then(DateTime::from_timestamp_micros))
     }
 
     /// Bytes of each camera's recordings, open ones too.
