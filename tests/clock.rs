@@ -28,8 +28,9 @@ fn nothing_goes(daemon: &Daemon, before: &BTreeSet<String>) {
     });
     assert!(paths(daemon).is_superset(before), "what was there is gone: {before:?} {:?}", paths(daemon));
     // In the order in which they were recorded, whatever the clock said.
-    let ids: Vec<i64> = daemon.recordings("yard").iter().map(|row| row.id).collect();
-    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    let page = daemon.get("/api/recordings?camera=yard&limit=500");
+    let ids: Vec<i64> = page["recordings"].as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] > pair[1]), "{ids:?}");
     assert_eq!(daemon.camera("yard").unwrap()["state"], "running");
 }
 
@@ -46,7 +47,7 @@ fn a_clock_that_is_wrong_or_steps_deletes_nothing_and_is_said() {
             ),
         )
         // Right for its first readings, and then ten years ahead.
-        .env("FAILPOINTS", &format!("clock=900*off->return({TEN_YEARS_S})"))
+        .env("FAILPOINTS", &format!("clock=350*off->return({TEN_YEARS_S})"))
         .start();
     wait_for("two files", secs(30), || (paths(&daemon).len() >= 2).then_some(()));
     let first = paths(&daemon);
