@@ -240,3 +240,59 @@ fn a_missing_archive_folder_is_made_and_one_that_is_taken_away_comes_again() {
         decodes_cleanly(&path).unwrap();
     }
 }
+
+#[test]
+fn what_is_below_an_unmounted_archive_is_never_written_to() {
+    if !in_own_mounts("what_is_below_an_unmounted_archive_is_never_written_to") {
+        return;
+    }
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let server = RtspServer::start(&[Mount::new("all", &clip)]);
+    let builder = Daemon::builder().global("archive: { min_free: 0 }").camera(
+        "all",
+        &format!(
+            "source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, max_file: 2s }}\n",
+            server.url("all")
+        ),
+    );
+    // The disk, and where it belongs.
+    let _disk = SmallDisk::mount(&builder.folder().join("disk"), 60);
+    let archive = builder.folder().join("archive");
+    fs::create_dir(&archive).unwrap();
+    let is_empty = || fs::read_dir(&archive).unwrap().next().is_none();
+    let mounted = SmallDisk::show(&builder.folder().join("disk"), &archive);
+    let mut daemon = builder.start();
+    wait_for("three files", secs(30), || (daemon.recordings("all").len() >= 3).then_some(()));
+
+    // It goes while it is written to.
+    mounted.hide();
+    let camera = daemon.wait_for_state("all", "degraded", secs(20));
+    assert!(camera["error"].as_str().unwrap().contains("not mounted"), "{camera}");
+    wait_for_disk_alarm(&daemon, "all", "not mounted");
+    assert_eq!(daemon.get_text("/readyz").0, 503);
+    holds_for("nothing is written below", secs(5), is_empty);
+    let before = recording_files(&daemon.folder().join("disk"));
+    mounted.show_again();
+    wait_until_recording_again(&daemon, "all");
+    wait_for("more files", secs(20), || (recording_files(&archive).len() > before.len()).then_some(()));
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    assert_files_are_whole(&daemon);
+
+    // It is missing at the start.
+    let before = recording_files(&archive);
+    mounted.hide();
+    daemon.restart();
+    let camera = daemon.wait_for_state("all", "degraded", secs(20));
+    assert!(camera["error"].as_str().unwrap().contains("not mounted"), "{camera}");
+    holds_for("nothing is written below", secs(12), is_empty);
+    assert_eq!(daemon.get_text("/readyz").0, 503);
+    mounted.show_again();
+    wait_until_recording_again(&daemon, "all");
+    let rows = wait_for("the old recordings and new ones", secs(30), || {
+        let rows = daemon.recordings("all");
+        (rows.iter().filter(|row| row.complete).count() > before.len()).then_some(rows)
+    });
+    assert!(before.iter().all(|path| rows.iter().any(|row| archive.join(&row.path) == *path)));
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    assert_files_are_whole(&daemon);
+}

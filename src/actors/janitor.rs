@@ -91,12 +91,14 @@ fn last_known(index: &Index) -> Option<DateTime<Utc>> {
 fn scan(archive: &Archive) {
     let mut is_due = true;
     while !archive.is_stopped() {
-        if is_due {
+        // Of a disk that is not there nothing may be concluded.
+        if is_due && !archive.index().home().is_missing() {
             let report = recovery::scan_all(archive.root(), archive.index(), archive.stop_flag());
             tracing::info!(%report, "the archive was looked through");
+            is_due = false;
         }
         archive.wait_for_stop(EVERY);
-        is_due = archive.index().wants_scan();
+        is_due |= archive.index().wants_scan();
     }
 }
 
@@ -110,6 +112,10 @@ fn look(archive: &Archive, retention: &Retention, registry: &Registry, since_sta
         None => registry.clear_alarm(kind, None),
     };
     alarm(INDEX_ALARM, archive.index().trouble());
+    // Where its files are not there, its rows stay.
+    if archive.index().home().is_missing() {
+        return false;
+    }
     let space = disk::space(archive.root()).ok();
     let limits = {
         let mut state = retention.lock();

@@ -25,6 +25,7 @@ use self::journal::Journals;
 use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
+use super::home::Home;
 use super::state::StateDb;
 use crate::clock;
 use crate::domain::recording::{Gap, Recording};
@@ -80,6 +81,7 @@ struct Handle {
 
 struct Shared {
     path: PathBuf,
+    home: Home,
     reader: IndexReader,
     next_id: AtomicI64,
     /// Written to since the last sync.
@@ -121,10 +123,16 @@ impl Index {
     /// Opens the index of an archive, and makes folder and index where they are missing. Trouble with the disk
     /// or a broken index is no error: see [`Index::trouble`].
     pub fn open(archive_root: &Path) -> Result<Index, IndexError> {
+        Index::open_at(archive_root, Home::unwatched(archive_root))
+    }
+
+    /// Like [`Index::open`], but nothing is written, now or later, while the archive's disk is not there.
+    pub fn open_at(archive_root: &Path, home: Home) -> Result<Index, IndexError> {
         let now = clock::utc_now();
         let path = archive_root.join(FILE_NAME);
-        let prepared = std::fs::create_dir_all(archive_root).map_err(|error| error.to_string());
-        let lock = lock(archive_root)?;
+        let prepared = home.check().map_err(|error| error.to_string());
+        // A disk that comes late finds nobody else: the place was ours.
+        let lock = if prepared.is_ok() { lock(archive_root)? } else { None };
         let shared = Shared {
             reader: IndexReader::new(path.clone()),
             // What is given out before the index could be read is larger than all that is in it.
@@ -132,6 +140,7 @@ impl Index {
             unsynced: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
+            home,
             path,
         };
         let mut closed_before = None;
@@ -345,6 +354,11 @@ impl Index {
     /// What people decided about the archive.
     pub fn state(&self) -> &StateDb {
         &self.handle.state
+    }
+
+    /// Where the archive lives, to ask whether its disk is there.
+    pub fn home(&self) -> &Home {
+        &self.shared().home
     }
 
     /// When this process opened the index: files written since are its own.

@@ -13,6 +13,7 @@ pub mod disk;
 mod encoding;
 pub mod export;
 pub mod file;
+pub mod home;
 pub mod index;
 pub mod mkv;
 pub mod mp4;
@@ -119,7 +120,7 @@ impl Archive {
 
     /// Is the archive there, writable, and with room for a new file?
     fn check_room(&self) -> io::Result<()> {
-        std::fs::create_dir_all(&self.root)?;
+        self.index.home().check()?;
         rustix::fs::access(&self.root, rustix::fs::Access::WRITE_OK)?;
         if disk::space(&self.root)?.free_bytes < RESERVE_BYTES {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
@@ -170,6 +171,9 @@ impl Archive {
     /// What a failed write means, for a person; asks for room where the disk is full.
     fn explain(&self, error: &io::Error) -> String {
         let root = self.root.display();
+        if home::is_not_mounted(error) {
+            return error.to_string();
+        }
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 self.ask_for_room();

@@ -1,6 +1,6 @@
 //! `tarsier run`: the daemon. Wires the parts together and translates signals.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::actors::janitor::{self, Retention};
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
+use crate::archive::home::Home;
 use crate::archive::index::Index;
 use crate::archive::{Archive, recovery};
 use crate::config;
@@ -53,7 +54,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     };
     crate::media::av::init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %config_path.display(), "tarsier starts");
-    let archive = match open_archive(&global) {
+    let archive = match open_archive(&global, config_path) {
         Ok(archive) => archive,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -97,13 +98,19 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
 }
 
 /// Opens the archive and its index, and finishes what the last run left open, before any camera records.
-fn open_archive(global: &GlobalConfig) -> anyhow::Result<Arc<Archive>> {
+fn open_archive(global: &GlobalConfig, config_path: &Path) -> anyhow::Result<Arc<Archive>> {
     let root = &global.archive.path;
-    let index = Index::open(root)?;
+    let index = Index::open_at(root, Home::watched(root, &state_folder(config_path)))?;
     let report = recovery::repair_open(root, &index);
     tracing::info!(%report, "recordings that were open at the last end");
     Archive::start(root, global.archive.layout.clone(), global.archive.sync, index)
         .context("cannot start the archive's thread")
+}
+
+/// What has to be remembered outside of the archive is in the service's own folder, or beside `tarsier.yaml`.
+fn state_folder(config_path: &Path) -> PathBuf {
+    let given = std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
+    given.unwrap_or_else(|| config_path.parent().unwrap_or(Path::new("")).to_owned())
 }
 
 /// SIGTERM and SIGINT end the process in order, a second one at once; SIGHUP reloads.

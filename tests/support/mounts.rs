@@ -40,6 +40,14 @@ impl SmallDisk {
         SmallDisk { at: at.to_owned() }
     }
 
+    /// Lets the disk at `at` be seen at `place` too, until that is hidden.
+    #[track_caller]
+    pub fn show(at: &Path, place: &Path) -> Shown {
+        let shown = Shown { at: at.to_owned(), place: place.to_owned() };
+        shown.show_again();
+        shown
+    }
+
     /// Only for a disk on which no file is open for writing.
     #[track_caller]
     pub fn set_read_only(&self, read_only: bool) {
@@ -75,6 +83,25 @@ impl SmallDisk {
     /// The other's file goes.
     pub fn make_room(&self) {
         fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+/// A place at which a disk is mounted beside its own.
+pub struct Shown {
+    at: PathBuf,
+    place: PathBuf,
+}
+
+impl Shown {
+    /// Unmounts it there, whoever has files of it open.
+    #[track_caller]
+    pub fn hide(&self) {
+        run("umount", &["--lazy", self.place.to_str().unwrap()]);
+    }
+
+    #[track_caller]
+    pub fn show_again(&self) {
+        run("mount", &["--bind", self.at.to_str().unwrap(), self.place.to_str().unwrap()]);
     }
 }
 

@@ -109,6 +109,7 @@ impl Writer {
     }
 
     fn try_write(&mut self, shared: &Shared, queue: &mut Queue, ask: Ask) -> Result<(), DbError> {
+        shared.home.check().map_err(|error| DbError::Failing(error.to_string()))?;
         if self.db.as_ref().is_some_and(|db| !db.in_place()) {
             self.db = None;
             let what = format!("the index {} was taken away", shared.path.display());
@@ -119,9 +120,6 @@ impl Writer {
         let db = match &mut self.db {
             Some(db) => db,
             None => {
-                if let Some(folder) = shared.path.parent() {
-                    std::fs::create_dir_all(folder).map_err(|error| DbError::Failing(error.to_string()))?;
-                }
                 let (db, found) = Db::open(&shared.path)?;
                 shared.learn(&found);
                 self.db.insert(db)

@@ -1,0 +1,197 @@
+//! Is the archive's disk there? A disk that is not mounted leaves an empty folder in its place, and what is written
+//! there fills the wrong disk and is hidden when the right one comes back.
+//!
+//! The archive's root holds a marker. That it was there, and on which file system, is remembered outside of it. Where
+//! the marker is gone and the file system is another one, nothing is written until it is back.
+//!
+//! Does not belong here: disks that are there and refuse ([`super::disk`]).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::is_full;
+
+/// The marker's file in the archive's root.
+pub const MARKER_NAME: &str = ".tarsier-archive";
+/// The file that remembers it, outside of the archive.
+pub const NOTE_NAME: &str = ".tarsier-archive-seen";
+
+/// Where an archive lives.
+#[derive(Debug, Default)]
+pub struct Home {
+    root: PathBuf,
+    /// None: nobody watches.
+    note: Option<PathBuf>,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What was seen of the archive when it was there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    archive: PathBuf,
+    marker: String,
+    /// Number of the file system's device.
+    device: u64,
+    /// The root is where a file system is mounted.
+    is_mounted: bool,
+}
+
+/// The archive's disk is not there.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the disk of {} is not mounted: {MARKER_NAME} is not in it (mount it; or, if the archive is to begin anew here, remove {})", root.display(), note.display())]
+pub struct NotMounted {
+    root: PathBuf,
+    note: PathBuf,
+}
+
+/// Does the error say that the archive's disk is not there?
+pub fn is_not_mounted(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotMounted>())
+}
+
+impl Home {
+    /// Of an archive that nobody watches over.
+    pub fn unwatched(root: &Path) -> Self {
+        Home { root: root.to_owned(), ..Home::default() }
+    }
+
+    /// Of an archive whose marker is remembered in `note_folder`.
+    pub fn watched(root: &Path, note_folder: &Path) -> Self {
+        let note = note_folder.join(NOTE_NAME);
+        let seen = fs::read(&note).ok().and_then(|json| serde_json::from_slice::<Seen>(&json).ok());
+        // One of another path says nothing of this.
+        let seen = seen.filter(|seen| seen.archive == root);
+        Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen) }
+    }
+
+    /// Is it there? Makes its folder and its marker where it never was, or where somebody took them away.
+    pub fn check(&self) -> io::Result<()> {
+        let Some(note) = &self.note else { return fs::create_dir_all(&self.root) };
+        // Not held while a disk is asked that may hang.
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = self.root.join(MARKER_NAME);
+        let marker = match fs::read_to_string(&path) {
+            Ok(marker) => marker.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (device, is_mounted) = place(&self.root)?;
+                if seen.is_some_and(|seen| (seen.device, seen.is_mounted) != (device, is_mounted)) {
+                    return Err(io::Error::other(NotMounted { root: self.root.clone(), note: note.clone() }));
+                }
+                fs::create_dir_all(&self.root)?;
+                let marker = format!("{:016x}", fastrand::u64(..));
+                if let Err(error) = fs::write(&path, format!("{marker}\n")) {
+                    let _ = fs::remove_file(&path);
+                    // It is there, and retention has to make room first.
+                    return if is_full(&error) { Ok(()) } else { Err(error) };
+                }
+                marker
+            }
+            Err(error) => return Err(error),
+        };
+        let (device, is_mounted) = place(&self.root)?;
+        self.remember(Seen { archive: self.root.clone(), marker, device, is_mounted });
+        Ok(())
+    }
+
+    /// Was it somewhere else, and is not there now? Other trouble is no reason to think so.
+    pub fn is_missing(&self) -> bool {
+        self.check().is_err_and(|error| is_not_mounted(&error))
+    }
+
+    fn remember(&self, now: Seen) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref() == Some(&now) {
+            return;
+        }
+        if let Some(note) = &self.note {
+            let written = serde_json::to_vec(&now).map_err(io::Error::from).and_then(|json| fs::write(note, json));
+            if let Err(error) = written {
+                let note = note.display();
+                tracing::warn!(
+                    "{note} cannot be written: {error} (a disk that is not mounted at the next start is not noticed)"
+                );
+            }
+        }
+        *seen = Some(now);
+    }
+}
+
+/// The file system that holds the folder, or the nearest one above it that exists, and whether it is mounted there.
+fn place(root: &Path) -> io::Result<(u64, bool)> {
+    let existing = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let device = fs::metadata(existing)?.dev();
+    let above = existing.parent().filter(|_| existing == root);
+    let is_mounted = above.and_then(|above| fs::metadata(above).ok()).is_some_and(|above| above.dev() != device);
+    Ok((device, is_mounted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen_elsewhere(home: &Home) -> String {
+        let note = home.note.as_ref().unwrap();
+        let mut seen: Seen = serde_json::from_slice(&fs::read(note).unwrap()).unwrap();
+        seen.device += 1;
+        seen.is_mounted = true;
+        fs::write(note, serde_json::to_vec(&seen).unwrap()).unwrap();
+        seen.marker
+    }
+
+    #[test]
+    fn an_archive_that_was_on_a_disk_is_not_made_anew_where_the_disk_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("archive");
+        let home = Home::watched(&root, folder.path());
+        home.check().unwrap();
+        let marker = seen_elsewhere(&home);
+        fs::remove_dir_all(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+
+        let home = Home::watched(&root, folder.path());
+        for _ in 0..2 {
+            assert!(home.is_missing());
+            let error = home.check().unwrap_err().to_string();
+            assert!(error.contains("not mounted") && error.contains(NOTE_NAME), "{error}");
+            assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing is written");
+        }
+        fs::write(root.join(MARKER_NAME), &marker).unwrap();
+        home.check().unwrap();
+        // Another archive's path, or a person's word: it may begin.
+        assert!(Home::watched(&folder.path().join("other"), folder.path()).check().is_ok());
+        seen_elsewhere(&home);
+        fs::remove_file(root.join(MARKER_NAME)).unwrap();
+        fs::remove_file(folder.path().join(NOTE_NAME)).unwrap();
+        Home::watched(&root, folder.path()).check().unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_somebody_removed_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("far/archive");
+        let home = Home::watched(&root, folder.path());
+        home.check().unwrap();
+        fs::remove_dir_all(folder.path().join("far")).unwrap();
+        home.check().unwrap();
+        assert!(root.join(MARKER_NAME).exists());
+    }
+
+    #[test]
+    fn a_note_that_is_none_is_no_note() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(NOTE_NAME), "{").unwrap();
+        Home::watched(&folder.path().join("archive"), folder.path()).check().unwrap();
+    }
+
+    #[test]
+    fn where_nobody_watches_nothing_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        Home::unwatched(folder.path()).check().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
