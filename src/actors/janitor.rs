@@ -1,10 +1,11 @@
-//! Keeps the archive in order behind the running cameras: within its limits, and with an index that is right. Two
-//! threads, because a look through a large archive takes long and a full disk can't wait.
+//! Keeps the archive in order behind the running cameras: within its limits, and with an index that is right. Three
+//! threads, because a look through a large archive takes long, a full disk can't wait, and one that stalls has to be told
+//! of by somebody who does not wait for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -25,6 +26,14 @@ const SHORT_BYTES: u64 = 2_000_000_000;
 const ROOM_ALARM: &str = "disk_low";
 const CLOCK_ALARM: &str = "clock_stepped";
 const INDEX_ALARM: &str = "index";
+/// The alarm of a disk that stalls. It ends by itself.
+const SLOW_ALARM: &str = "disk_slow";
+/// A turn of the archive's thread writes a few megabytes: a disk that takes so long for them stalls.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// A disk that has not stalled for so long is well again.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+/// How often a thread that asks no disk looks.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// The limits that hold now. The Supervisor changes them as configuration comes and goes.
 pub struct Retention {
@@ -71,6 +80,8 @@ impl Retention {
 pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Registry>) -> std::io::Result<()> {
     let scanned = Arc::clone(&archive);
     thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned))?;
+    let (watched, told) = (Arc::clone(&archive), Arc::clone(&registry));
+    thread::Builder::new().name("archive-watch".into()).spawn(move || watch(&watched, &told))?;
     let began = clock::monotonic();
     let run = move || {
         retention.lock().clock.begin(clock::utc_now(), last_known(archive.index()));
@@ -80,6 +91,29 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
         }
     };
     thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
+}
+
+/// Tells when the disk stalls: those who wait for it can't.
+fn watch(archive: &Archive, registry: &Registry) {
+    let mut stalled: Option<Instant> = None;
+    while !archive.is_stopped() {
+        let now = clock::monotonic();
+        if archive.busy_since().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_AFTER) {
+            stalled = Some(now);
+            let root = archive.root().display();
+            let message = format!(
+                "the disk of {root} stalls: a write takes longer than {} s (look at its health and who else uses it; the cameras' rings bridge about ten seconds)",
+                STALLED_AFTER.as_secs()
+            );
+            if registry.raise_alarm(SLOW_ALARM, None, clock::utc_now(), message.clone()) {
+                tracing::warn!("{message}");
+            }
+        } else if stalled.is_some_and(|last| now.saturating_duration_since(last) >= WELL_AFTER) {
+            stalled = None;
+            registry.clear_alarm(SLOW_ALARM, None);
+        }
+        archive.wait_for_stop(WATCH_EVERY);
+    }
 }
 
 /// The last moment that the archive knows of.

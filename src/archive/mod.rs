@@ -33,12 +33,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use recorder::{CameraRecorder, Fact, RecorderSettings};
 
 use self::file::{FileMeta, RecordingFile};
 use self::index::Index;
+use crate::clock;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
 use crate::domain::stream::StreamInfo;
@@ -60,6 +61,8 @@ pub struct Archive {
     /// The disk is full: retention should look now.
     needs_room: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
+    /// When the turn began that is under way.
+    turn_began: Mutex<Option<Instant>>,
 }
 
 enum Turn {
@@ -81,11 +84,21 @@ impl Archive {
             turns,
             needs_room: (Mutex::new(false), Condvar::new()),
             stopped: AtomicBool::new(false),
+            turn_began: Mutex::new(None),
         });
         let own_turns = archive.turns.clone();
+        let working = Arc::downgrade(&archive);
         thread::Builder::new().name("archive".into()).spawn(move || {
+            let note = |began| {
+                if let Some(archive) = working.upgrade() {
+                    *archive.turn_began.lock().unwrap_or_else(PoisonError::into_inner) = began;
+                }
+            };
             while let Ok(Turn::Of(recorder)) = waiting.recv() {
-                if recorder.turn() {
+                note(Some(clock::monotonic()));
+                let wants_more = recorder.turn();
+                note(None);
+                if wants_more {
                     // More is there: behind the other cameras.
                     let _ = own_turns.send(Turn::Of(recorder));
                 }
@@ -107,6 +120,11 @@ impl Archive {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// When the archive's thread began with what it does now: long ago where the disk stalls.
+    pub fn busy_since(&self) -> Option<Instant> {
+        *self.turn_began.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn index(&self) -> &Index {

@@ -114,6 +114,11 @@ fn process(out: &mut String, state: &AppState) {
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         single("process_open_fds", "gauge", "Open file descriptors.", open.count() as f64);
     }
+    head(out, "tarsier_alarm", "gauge", "1 for each alarm that is up, by its kind and its camera.");
+    for alarm in state.registry.alarms() {
+        let (kind, camera) = (escaped(&alarm.kind), escaped(alarm.camera.as_deref().unwrap_or_default()));
+        let _ = writeln!(out, "tarsier_alarm{{kind=\"{kind}\",camera=\"{camera}\"}} 1");
+    }
     head(out, "tarsier_build_info", "gauge", "Always 1; the label says which build this is.");
     let _ = writeln!(out, "tarsier_build_info{{version=\"{}\"}} 1", escaped(env!("CARGO_PKG_VERSION")));
 }
