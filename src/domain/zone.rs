@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
 /// A zone of the time zone database, or the machine's own.
@@ -22,6 +22,14 @@ impl Zone {
         match self {
             Zone::Named(zone) => instant.with_timezone(&zone).format(specifier).to_string(),
             Zone::Local => instant.with_timezone(&Local).format(specifier).to_string(),
+        }
+    }
+
+    /// What the clock on the wall says there.
+    pub fn local(self, instant: DateTime<Utc>) -> NaiveDateTime {
+        match self {
+            Zone::Named(zone) => instant.with_timezone(&zone).naive_local(),
+            Zone::Local => instant.with_timezone(&Local).naive_local(),
         }
     }
 
