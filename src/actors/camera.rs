@@ -237,6 +237,7 @@ impl CameraActor {
             Arc::clone(&ring),
             Arc::clone(&entry.counters),
         );
+        recorder.follow(config.record.schedule.clone());
         entry.set_ring(Some(Arc::clone(&ring)));
         entry.update(|status| {
             let at = clock::utc_now();
@@ -374,7 +375,7 @@ impl CameraActor {
             }
         }
         self.end_returned_gap();
-        if self.config.record.mode != RecordMode::Off && self.open_gap.is_none() {
+        if self.config.record.mode_at(clock::utc_now()) != RecordMode::Off && self.open_gap.is_none() {
             let since = self.covered_to().or(self.entry.status().started_at).unwrap_or_else(clock::utc_now);
             self.open_gap = Some(OpenGap { since, cause });
         }
@@ -533,7 +534,9 @@ impl CameraActor {
         let newest = self.main.ring.newest();
         let counters = &self.entry.counters;
         let mut news = None;
+        let expects_recording = self.config.record.mode_at(clock::utc_now()) != RecordMode::Off;
         self.entry.update(|status| {
+            status.expects_recording = expects_recording;
             status.recording_blocked = blocked;
             if status.state != state {
                 status.since = clock::utc_now();

@@ -523,7 +523,7 @@ fn survived(
 
 /// While it does not record, something is missing.
 fn should_record(config: &CameraConfig) -> bool {
-    config.enabled && config.record.mode != RecordMode::Off
+    config.enabled && config.record.mode_at(clock::utc_now()) != RecordMode::Off
 }
 
 impl Camera {

@@ -24,6 +24,7 @@ use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
+use crate::domain::schedule::Schedule;
 use crate::domain::stream::Track;
 use crate::failpoint;
 use crate::media::packet::Session;
@@ -108,6 +109,8 @@ pub struct CameraRecorder {
     pool: Pool,
     ring: Arc<PacketRing>,
     counters: Arc<Counters>,
+    /// Where one of its rules holds, it says the mode.
+    schedule: Mutex<Option<Schedule>>,
     inbox: Mutex<Inbox>,
     state: Mutex<State>,
     facts: Mutex<Vec<Fact>>,
@@ -218,6 +221,7 @@ impl CameraRecorder {
             pool,
             ring,
             counters,
+            schedule: Mutex::default(),
             inbox: Mutex::default(),
             state: Mutex::new(State {
                 recorder: Recorder::new(settings.decisions),
@@ -245,6 +249,11 @@ impl CameraRecorder {
     /// Who is to be woken when there are facts to take.
     pub fn wake_with(&self, wake: impl Fn() + Send + 'static) {
         *lock(&self.on_facts) = Some(Box::new(wake));
+    }
+
+    /// The mode is no longer one for all times.
+    pub fn follow(&self, schedule: Option<Schedule>) {
+        *lock(&self.schedule) = schedule;
     }
 
     /// What happened since the last call, in order.
@@ -377,6 +386,7 @@ impl CameraRecorder {
         }
         state.retry_at = None;
         self.take_inbox(state);
+        self.follow_schedule(state);
         self.judge_detector(state);
         if let Err(NotNow::Disk) = self.store_encoded(state) {
             return Progress::Blocked;
@@ -425,6 +435,14 @@ impl CameraRecorder {
             state.closed = true;
         }
         progress
+    }
+
+    /// Records in the mode of this moment from now on.
+    fn follow_schedule(&self, state: &mut State) {
+        let schedule = lock(&self.schedule);
+        let Some((schedule, newest)) = schedule.as_ref().zip(self.ring.newest()) else { return };
+        let mode = schedule.mode(newest.session.utc(newest.pts_us())).unwrap_or(self.settings.decisions.mode);
+        state.recorder.set_mode(mode, newest.session.id, newest.pts_us());
     }
 
     /// Is the detector there and near enough? If not, everything is recorded.

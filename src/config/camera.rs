@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::global::ZoneText;
 use super::problem::{Mark, Problem};
 use super::settings::Settings;
 use super::table::CAMERA;
@@ -15,6 +16,7 @@ use crate::domain::config::{
     Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, RecordConfig, RecordMode,
     RetentionConfig, Transport,
 };
+use crate::domain::schedule::Schedule;
 use crate::domain::source_url::{SourceKind, SourceUrl};
 use crate::domain::stream::VideoCodec;
 
@@ -64,6 +66,8 @@ struct RawDetect {
 #[serde(deny_unknown_fields)]
 struct RawRecord {
     mode: RecordMode,
+    schedule: Option<String>,
+    timezone: ZoneText,
     pre_alarm: Span,
     container: ContainerKind,
     audio: AudioMode,
@@ -175,6 +179,8 @@ pub(super) fn build(
         problems.push(at("loop").problem("only a file can be repeated", "remove `loop`".to_owned()));
     }
     let (encode, container) = encoding(&raw.record, settings, file, problems);
+    // The table has read it once already.
+    let schedule = raw.record.schedule.as_deref().and_then(|text| Schedule::parse(text, raw.record.timezone.0).ok());
     if problems.len() > before {
         return None;
     }
@@ -204,6 +210,7 @@ pub(super) fn build(
         },
         record: RecordConfig {
             mode: raw.record.mode,
+            schedule,
             pre_alarm: raw.record.pre_alarm.0,
             container,
             audio: raw.record.audio,

@@ -65,7 +65,7 @@ impl TryFrom<String> for LayoutText {
 
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct ZoneText(Zone);
+pub(super) struct ZoneText(pub Zone);
 
 impl TryFrom<String> for ZoneText {
     type Error = &'static str;

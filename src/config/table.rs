@@ -53,6 +53,8 @@ pub(super) enum Kind {
     Path,
     Layout,
     Zone,
+    /// Rules of a week.
+    Schedule,
     Listen,
     LogFilter,
     Source,
@@ -181,6 +183,20 @@ pub(super) const CAMERA: &[Key] = &[
         Is("motion"),
         "record events, everything or nothing",
     ),
+    key(
+        "record.schedule",
+        Schedule,
+        Nothing,
+        "other modes at certain times of the week, such as `mon-fri 08:00-18:00 continuous; sat,sun off`: the first \
+         line that holds says the mode, and where none does `record.mode` holds",
+    ),
+    key(
+        "record.timezone",
+        Zone,
+        Is("local"),
+        "whose clock `record.schedule` goes by: the machine's own or a zone such as `Europe/Berlin`, in summer and in \
+         winter",
+    ),
     key("record.pre_alarm", Duration("0s", "10min"), Is("5s"), "video from before the trigger that is in the file"),
     key(
         "record.container",
@@ -307,6 +323,7 @@ impl Kind {
             Text | Secret => "a text".to_owned(),
             Path => "a path".to_owned(),
             Layout => "a layout of file names".to_owned(),
+            Schedule => "lines such as `mon-fri 08:00-18:00 continuous`, with `;` between".to_owned(),
             Zone => "`UTC`, `local` or a zone such as `Europe/Berlin`".to_owned(),
             Listen => "an address with its port, such as `127.0.0.1:8787`".to_owned(),
             LogFilter => "`error`, `warn`, `info`, `debug`, `trace`, `off` or a filter".to_owned(),
@@ -357,6 +374,10 @@ impl Kind {
             Zone => match text.parse::<TimeZone>() {
                 Ok(_) => Ok(string()),
                 Err(()) => Err(nearest(text, TimeZone::names()).map(|near| format!("did you mean `{near}`?")).into()),
+            },
+            Schedule => match crate::domain::schedule::Schedule::parse(text, TimeZone::UTC) {
+                Ok(_) => Ok(string()),
+                Err(reason) => Err(Fault { reason: Some(reason), hint: None }),
             },
             Listen => listen(text).map(|address| Value::String(address.to_string())),
             LogFilter => log_filter(text).map(|()| string()),

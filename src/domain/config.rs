@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::layout::Layout;
+use super::schedule::Schedule;
 use super::source_url::SourceUrl;
 use super::stream::VideoCodec;
 
@@ -104,6 +106,8 @@ impl Area {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordConfig {
     pub mode: RecordMode,
+    /// Where one of its rules holds, it says the mode.
+    pub schedule: Option<Schedule>,
     /// Video from before the trigger that is in the file.
     pub pre_alarm: Duration,
     pub container: ContainerKind,
@@ -114,6 +118,13 @@ pub struct RecordConfig {
     pub buffer_bytes: u64,
     /// None: what the camera sends is stored as it is.
     pub encode: Option<EncodeConfig>,
+}
+
+impl RecordConfig {
+    /// The mode at this moment.
+    pub fn mode_at(&self, at: DateTime<Utc>) -> RecordMode {
+        self.schedule.as_ref().and_then(|schedule| schedule.mode(at)).unwrap_or(self.mode)
+    }
 }
 
 /// How recordings are encoded anew (`record.encode`).

@@ -200,6 +200,23 @@ impl Recorder {
         }
     }
 
+    /// Another mode holds from `now_us` of `session` on.
+    pub fn set_mode(&mut self, mode: RecordMode, session: u64, now_us: i64) {
+        if self.config.mode == mode {
+            return;
+        }
+        let recorded_all = self.records_all();
+        self.config.mode = mode;
+        let Some(event) = self.event.as_mut().filter(|event| event.session == session) else { return };
+        match mode {
+            // What comes after the file that is open is no event.
+            RecordMode::Continuous => event.reason = Reason::Continuous,
+            // What was recorded without an event ends like one whose last motion was now.
+            RecordMode::Motion if recorded_all => event.prolong(Span { onset_us: now_us, last_us: now_us }),
+            RecordMode::Motion | RecordMode::Off => {}
+        }
+    }
+
     /// Motion began or goes on. Ask only when the cursor has reached the end of what was to be stored, else two
     /// events that touch would not be told from two that do not. `start_for`: see [`Recorder::step`].
     pub fn trigger(&mut self, onset: Onset, start_for: impl Fn(i64) -> Option<u64>) -> Answer {
@@ -427,6 +444,34 @@ mod tests {
         }
         // 11.7 s - 5 s = 6.7 s: the keyframe before is frame 60; the last frame is at 21.7 s.
         assert_eq!(bench.files, vec![(60..=217).collect::<Vec<u64>>()]);
+    }
+
+    #[test]
+    fn another_mode_begins_and_ends_without_a_packet_missing_or_doubled() {
+        let mut bench = Bench::new(RecordMode::Motion, 5, 2, 1);
+        for frame in 0..900u64 {
+            let at_us = frame as i64 * FRAME_US;
+            match frame {
+                // While nothing moves; what the ring holds goes along.
+                200 => bench.recorder.set_mode(RecordMode::Continuous, 1, at_us),
+                300 => bench.recorder.set_mode(RecordMode::Motion, 1, at_us),
+                // While something moves.
+                410 => bench.recorder.set_mode(RecordMode::Continuous, 1, at_us),
+                500 => bench.recorder.set_mode(RecordMode::Off, 1, at_us),
+                800 => bench.recorder.set_mode(RecordMode::Motion, 1, at_us),
+                _ => {}
+            }
+            bench.frame([405, 600, 850].contains(&frame));
+            if frame == 450 {
+                assert_eq!(bench.recorder.reason(), Reason::Continuous, "the next file is no event's");
+            }
+        }
+        let stored: Vec<u64> = bench.files.concat();
+        assert!(stored.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", bench.files);
+        let files: Vec<(u64, u64)> = bench.files.iter().map(|file| (file[0], file[file.len() - 1])).collect();
+        // An event's end is a second after its last motion; a file that was open when all was to be recorded goes on.
+        assert_eq!(files, [(0, 310), (385, 499), (830, 860)]);
+        assert!(bench.files.iter().all(|file| file.len() as u64 == file[file.len() - 1] - file[0] + 1));
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub struct Rule {
 }
 
 impl Schedule {
+    /// Reads the lines, one behind the other with `;` or a line break between; what is wrong names its line.
+    pub fn parse(text: &str, zone: Zone) -> Result<Self, String> {
+        let lines = text.split([';', '\n']).map(str::trim).filter(|line| !line.is_empty());
+        let rule = |line: &str| line.parse().map_err(|error| format!("`{line}`: {error}"));
+        let rules = lines.map(rule).collect::<Result<Vec<Rule>, String>>()?;
+        if rules.is_empty() { Err("it has no line".to_owned()) } else { Ok(Schedule { zone, rules }) }
+    }
+
     /// The mode at this moment, if any rule speaks of it.
     pub fn mode(&self, at: DateTime<Utc>) -> Option<RecordMode> {
         let local = self.zone.local(at);
@@ -150,8 +158,7 @@ mod tests {
     use super::*;
 
     fn schedule(zone: &str, rules: &[&str]) -> Schedule {
-        let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        Schedule { zone: zone.parse().unwrap(), rules }
+        Schedule::parse(&rules.join("; "), zone.parse().unwrap()).unwrap()
     }
 
     fn utc(text: &str) -> DateTime<Utc> {
@@ -193,6 +200,9 @@ mod tests {
             let error = line.parse::<Rule>().unwrap_err();
             assert!(error.contains(why), "{line}: {error}");
         }
+        let error = Schedule::parse("mon off;\nsun of", Zone::UTC).unwrap_err();
+        assert!(error.starts_with("`sun of`: "), "{error}");
+        assert!(Schedule::parse(" ;\n", Zone::UTC).is_err());
     }
 
     #[test]
