@@ -56,7 +56,8 @@ fn imports_point_down() {
             }
             for import in imports(&fs::read_to_string(&path).unwrap()) {
                 seen += 1;
-                let is_layer = root().join("src").join(&import).is_dir() || ["clock", "failpoint", "pool"].contains(&&*import);
+                let is_layer =
+                    root().join("src").join(&import).is_dir() || ["clock", "failpoint", "pool"].contains(&&*import);
                 if is_layer && import != *layer && !below.contains(&&*import) {
                     wrong.push(format!("{} imports crate::{import}", path.display()));
                 }

@@ -14,9 +14,9 @@ use crate::domain::camera::Counters;
 use crate::domain::stream::Track;
 use crate::failpoint;
 use crate::media::PacketRing;
-use crate::pool::panic_text;
 use crate::media::packet::Session;
 use crate::media::source::{self, Cancel, OpenOptions, SourceError};
+use crate::pool::panic_text;
 
 /// Who is told of each access unit. Outlives a reader and its listeners; either may be replaced.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::pool::Pool;
 use super::registry::Registry;
 use crate::archive::Archive;
+use crate::pool::Pool;
 
 /// The outside of a camera: where it publishes, records and computes.
 pub struct Shared {

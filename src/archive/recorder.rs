@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use super::Archive;
 use super::encoding::{self, Encoding};
+use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
@@ -158,6 +158,8 @@ struct State {
     file: Option<OpenFile>,
     /// Makes the packets of the file that is open or about to be.
     encoding: Option<Encoding>,
+    /// Session and time up to which a file that was given up holds pictures.
+    encoded_to: Option<(u64, i64)>,
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
     retry_at: Option<Instant>,
@@ -225,6 +227,7 @@ impl CameraRecorder {
                 looked: None,
                 file: None,
                 encoding: None,
+                encoded_to: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
                 in_file: false,
@@ -353,16 +356,20 @@ impl CameraRecorder {
 
     fn after_panic(&self, cause: &str) {
         let mut state = lock(&self.state);
-        let now = clock::monotonic();
-        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
-        state.turn_began = Some(now);
-        let wait = state.backoff.failed(lived, fastrand::f64());
-        state.retry_at = Some(now + wait);
+        self.wait_after_panic(&mut state, cause);
         if std::mem::take(&mut state.in_file)
             && let Some(open) = state.file.take()
         {
             let _ = catch_unwind(AssertUnwindSafe(|| self.give_up(&mut state, open)));
         }
+    }
+
+    fn wait_after_panic(&self, state: &mut State, cause: &str) {
+        let now = clock::monotonic();
+        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
+        state.turn_began = Some(now);
+        let wait = state.backoff.failed(lived, fastrand::f64());
+        state.retry_at = Some(now + wait);
         self.tell(Fact::Panicked { cause: cause.to_owned(), wait });
     }
 
@@ -517,12 +524,10 @@ impl CameraRecorder {
             *budget -= 1;
             let packet = match self.ring.read(seq) {
                 Read::Empty => return Progress::CaughtUp,
-                Read::Overtaken { resume } => {
-                    match self.overtaken(state, seq, resume) {
-                        Progress::CaughtUp => continue,
-                        later => return later,
-                    }
-                }
+                Read::Overtaken { resume } => match self.overtaken(state, seq, resume) {
+                    Progress::CaughtUp => continue,
+                    later => return later,
+                },
                 Read::Item(packet) => packet,
             };
             if packet.track == Track::Video {
@@ -589,6 +594,7 @@ impl CameraRecorder {
         let settings = TranscoderSettings {
             encode,
             needs_rate: self.settings.container == ContainerKind::Avi,
+            from_us: state.encoded_to.take().filter(|(session, _)| *session == packet.session.id).map(|(_, us)| us),
             camera: self.camera.clone(),
             zone: self.archive.layout.zone(),
         };
@@ -629,21 +635,29 @@ impl CameraRecorder {
                 encoding::Progress::Running => return Err(NotNow::Encoder),
                 encoding::Progress::Finished => state.encoding = None,
                 encoding::Progress::Failed(cause) => {
-                    state.encoding = None;
                     let message = format!("cannot encode the recording: {cause} (see record.encode)");
-                    let since = match state.file.take() {
-                        Some(open) => Some(self.give_up(state, open)),
-                        None => {
-                            state.recorder.rewind(begin_seq);
-                            self.ring.get(begin_seq).map(|packet| packet.session.utc(packet.pts_us()))
-                        }
-                    };
+                    let since = self.give_up_encoding(state, begin_seq);
                     self.blocked(state, Trouble::Encoder, message, since);
+                    return Err(NotNow::Disk);
+                }
+                encoding::Progress::Crashed(panic) => {
+                    self.give_up_encoding(state, begin_seq);
+                    self.wait_after_panic(state, &panic);
                     return Err(NotNow::Disk);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Ends what is encoded so far, to go on after it. Returns to when it is stored.
+    fn give_up_encoding(&self, state: &mut State, begin_seq: u64) -> Option<DateTime<Utc>> {
+        state.encoding = None;
+        if let Some(open) = state.file.take() {
+            return Some(self.give_up(state, open));
+        }
+        state.recorder.rewind(begin_seq);
+        self.ring.get(begin_seq).map(|packet| packet.session.utc(packet.pts_us()))
     }
 
     fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), NotNow> {
@@ -729,11 +743,7 @@ impl CameraRecorder {
     }
 
     /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again.
-    fn in_file(
-        &self,
-        state: &mut State,
-        work: impl FnOnce(&mut OpenFile) -> io::Result<()>,
-    ) -> Result<(), NotNow> {
+    fn in_file(&self, state: &mut State, work: impl FnOnce(&mut OpenFile) -> io::Result<()>) -> Result<(), NotNow> {
         let Some(open) = &mut state.file else { return Ok(()) };
         state.in_file = true;
         let result = work(open);
@@ -759,6 +769,8 @@ impl CameraRecorder {
                 first_pts_us
             }
         };
+        // What is decoded anew for what follows is not stored twice.
+        state.encoded_to = self.settings.encode.map(|_| (session.id, stored_us));
         let resume = self.ring.start_for(session.id, stored_us).unwrap_or(begin_seq).max(begin_seq);
         state.recorder.rewind(resume);
         session.utc(stored_us)

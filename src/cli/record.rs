@@ -14,7 +14,6 @@ use signal_hook::iterator::Signals;
 use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
-use crate::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::archive::Archive;
@@ -24,6 +23,7 @@ use crate::domain::camera::CameraState;
 use crate::domain::config::{CameraConfig, SyncCadence};
 use crate::domain::source_url::SourceKind;
 use crate::logging;
+use crate::pool::Pool;
 
 const TICK: Duration = Duration::from_millis(100);
 

@@ -100,7 +100,9 @@ impl GapCause {
 
     pub fn from_name(name: &str) -> Option<Self> {
         use GapCause::{Crash, Disconnected, DiskError, DiskTooSlow, Down, Encoder, Reload};
-        [Reload, Disconnected, DiskTooSlow, DiskError, Encoder, Crash, Down].into_iter().find(|cause| cause.name() == name)
+        [Reload, Disconnected, DiskTooSlow, DiskError, Encoder, Crash, Down]
+            .into_iter()
+            .find(|cause| cause.name() == name)
     }
 }
 

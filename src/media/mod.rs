@@ -14,9 +14,9 @@ pub mod picture;
 pub mod readback;
 pub mod ring;
 pub mod source;
-pub mod transcode;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transcode;
 
 pub use decode::{DecodeError, LumaDecoder, LumaView};
 pub use detect::{DetectError, Detector, Score};

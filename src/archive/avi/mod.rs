@@ -61,7 +61,8 @@ fn front(video: &VideoTrack, step_ticks: u32, meta: &FileMeta) -> io::Result<Vec
         }
     };
     let side = |pixels: u32| {
-        u16::try_from(pixels).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the picture is too large for avi"))
+        u16::try_from(pixels)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the picture is too large for avi"))
     };
     let (width, height) = (side(video.width)?, side(video.height)?);
     let us_a_picture = ticks_to_us(step_ticks.into(), video.timescale);
@@ -268,7 +269,10 @@ impl Avi {
             grid.places += 1;
         }
         if self.bytes + out.len() as u64 > MOST_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "an avi file ends at 4 GB (lower record.max_file)"));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "an avi file ends at 4 GB (lower record.max_file)",
+            ));
         }
         self.bytes += out.len() as u64;
         Ok(Some(out))
@@ -321,11 +325,7 @@ impl Container for Avi {
         let timescale = self.stream.video.timescale;
         let first_pts_us = ticks_to_us(self.first_pts.unwrap_or(0), timescale);
         let duration_us = self.grid.as_ref().map_or(0, |grid| self.contents.duration_us(grid.step_ticks, timescale));
-        Extent {
-            first_pts_us,
-            end_pts_us: first_pts_us.saturating_add(duration_us),
-            packets: self.contents.packets(),
-        }
+        Extent { first_pts_us, end_pts_us: first_pts_us.saturating_add(duration_us), packets: self.contents.packets() }
     }
 
     fn trailer(&self, end: u64) -> io::Result<Trailer> {

@@ -89,9 +89,10 @@ fn comment(mut info: &[u8]) -> Option<Result<FileMeta, PlanError>> {
         let body = rest.get(..length)?;
         if head.starts_with(b"ICMT") {
             let json = body.strip_suffix(b"\0").unwrap_or(body);
-            return Some(serde_json::from_slice(json).map_err(|error| {
-                PlanError::NotARecording(format!("its description is damaged: {error}"))
-            }));
+            return Some(
+                serde_json::from_slice(json)
+                    .map_err(|error| PlanError::NotARecording(format!("its description is damaged: {error}"))),
+            );
         }
         info = rest.get(length + length % 2..)?;
     }

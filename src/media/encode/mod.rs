@@ -134,9 +134,12 @@ impl Encoder {
                 encoder.set_qmax(quantiser(settings.quality));
             }
         }
-        let encoder = encoder
-            .open_as_with(found, options)
-            .map_err(|cause| EncoderError::Refused { codec, width, height, cause })?;
+        let encoder = encoder.open_as_with(found, options).map_err(|cause| EncoderError::Refused {
+            codec,
+            width,
+            height,
+            cause,
+        })?;
         Ok(Encoder { encoder, settings })
     }
 
