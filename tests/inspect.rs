@@ -163,7 +163,7 @@ fn the_video_has_every_picture_at_its_time_and_shows_where_motion_is() {
     assert!(trace(&after) > 0.005, "the trace is still there: {}", trace(&after));
     assert!(trace(&Shot::take(&bench, 179)) < trace(&after) / 3.0, "and fades");
 
-    for part in ["180 pictures in 11.9 s, compared at 500x375", "events: 1", "level: 1500 px (0.80%)"] {
+    for part in ["180 pictures in 11.9 s, compared at 500x375", "events: 1", "level: 2001 px (1.07%)"] {
         assert!(report.contains(part), "{part} is missing:\n{report}");
     }
     assert!(report.contains("  warm-up        5.0 s") && report.contains("two groups:"), "{report}");
