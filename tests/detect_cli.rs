@@ -49,6 +49,19 @@ fn events_are_in_the_streams_own_time() {
 }
 
 #[test]
+fn a_file_ends_after_its_own_time() {
+    let clip = Clip::spec().seconds(20.0).motion(6.0, 12.0).make();
+    let path = clip.path.to_str().unwrap();
+    let until = (tarsier::clock::utc_now() + secs(9)).to_rfc3339();
+    for (limit, value, shortest, longest) in [("--for", "9s", 8.8, 9.0), ("--until", &until[..], 6.0, 9.0)] {
+        let output = detect(&["--json", path, limit, value]);
+        let [event] = &events(&output)[..] else { panic!("{limit}: {}", String::from_utf8_lossy(&output.stdout)) };
+        let end = event["end"].as_f64().unwrap();
+        assert!((shortest..longest).contains(&end) && event["open"] == true, "{limit}: {event}");
+    }
+}
+
+#[test]
 fn a_still_scene_is_no_motion_not_even_right_after_the_warm_up() {
     let clip = Clip::spec().seconds(12.0).make();
     let path = clip.path.to_str().unwrap();
@@ -135,4 +148,30 @@ fn a_live_stream_is_watched_until_a_signal_comes() {
     assert_eq!(unsafe { libc::kill(tarsier.id() as libc::pid_t, libc::SIGTERM) }, 0);
     let status = wait_for("tarsier to end", secs(5), || tarsier.try_wait().expect("it can be waited for"));
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_live_stream_is_watched_for_as_long_as_is_said() {
+    let server = RtspServer::start(&[Mount::new("yard", &Clip::spec().seconds(20.0).make())]);
+    let began = tarsier::clock::monotonic();
+    let output = detect(&[&server.url("yard"), "--for", "4s"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(began.elapsed() >= secs(4) && stderr.starts_with("0 events in "), "{stderr}");
+
+    // Nobody answers in time: that is no success.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = detect(&[&format!("rtsp://127.0.0.1:{}/live", silent.local_addr().unwrap().port()), "--for", "1s"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no picture came"), "{stderr}");
+}
+
+#[test]
+fn a_time_that_is_over_or_none_is_exit_code_2() {
+    for (limit, value) in [("--for", "5"), ("--until", "2020-01-01T00:00:00Z"), ("--until", "noon")] {
+        let output = detect(&["clip.mp4", limit, value]);
+        assert_eq!(output.status.code(), Some(2), "{limit} {value}");
+    }
+    assert_eq!(detect(&["clip.mp4", "--for", "5s", "--until", "22:30"]).status.code(), Some(2));
 }

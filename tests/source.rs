@@ -27,6 +27,7 @@ fn options(source: &str) -> OpenOptions {
         keyframe_timeout: KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
+        at_most: None,
         audio: AudioMode::Auto,
     }
 }

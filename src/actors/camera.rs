@@ -442,6 +442,9 @@ impl CameraActor {
                 self.connect(feed, context);
             }
         }
+        if self.draining.is_some_and(|(session, _)| self.recorder.0.has_ended(session)) {
+            self.draining = None;
+        }
         if self.draining.is_some_and(|(_, at)| clock::monotonic() >= at)
             && let Some((session, _)) = self.draining.take()
         {
@@ -501,6 +504,8 @@ impl CameraActor {
         let detector_down = self.recorder.0.is_detector_down();
         let keyframe_trouble = self.main.keyframe_trouble();
         let (state, trouble) = match &self.main.phase {
+            // Its last event is being finished.
+            Phase::Ended if self.draining.is_some() => (CameraState::Running, None),
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
             Phase::Connecting { .. } if self.main.was_tried() => {

@@ -11,7 +11,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::INPUT_WRONG;
+use super::limit::LimitArgs;
 use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit_code, look, seconds};
+use crate::actors::shared::Playback;
 use crate::config;
 use crate::media::decode::DecodeCounts;
 use crate::media::packet::Session;
@@ -31,6 +33,8 @@ pub struct DetectArgs {
     /// Change a key of the camera's configuration
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 /// Looks at the source until it ends or a signal comes.
@@ -48,7 +52,7 @@ pub fn run(arguments: &DetectArgs, config_path: &Path) -> anyhow::Result<u8> {
     cancel_on_signal(cancel.clone())?;
     let printer = Printer { json: arguments.json, out: io::stdout(), progress: Progress::hidden() };
     let mut teller = Teller { watch: Watch::new(&camera)?, printer, fault: None };
-    let result = look(&camera, false, &cancel, &mut teller);
+    let result = look(&camera, Playback { real_time: false, at_most: arguments.limit.at_most() }, &cancel, &mut teller);
     teller.printer.progress.clear();
     exit_code(result)
 }

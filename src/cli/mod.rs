@@ -4,6 +4,7 @@ pub mod check;
 pub mod detect;
 pub mod import_pynvr;
 pub mod inspect;
+mod limit;
 mod look;
 pub mod record;
 pub mod recordings;

@@ -67,6 +67,7 @@ pub(super) fn open(
         intake: Intake::new(Arc::clone(&session), setup.video, setup.audio),
         session,
         opened: clock::monotonic(),
+        first_us: None,
         without_video: Duration::ZERO,
         bad_reads: 0,
         pace: None,
@@ -97,6 +98,8 @@ struct LibavSource {
     audio_index: Option<usize>,
     intake: Intake,
     opened: Instant,
+    /// Decode time of the first picture.
+    first_us: Option<i64>,
     /// Time spent in reading since the last picture.
     without_video: Duration,
     bad_reads: u32,
@@ -139,10 +142,12 @@ impl Source for LibavSource {
         let _entered = watch.enter();
         loop {
             if let Some(packet) = self.intake.pop() {
-                self.keep_pace(&packet)?;
-                if packet.track == Track::Video {
-                    self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
+                if self.is_over(&packet) {
+                    self.end(Ok(()));
+                    return Ok(None);
                 }
+                self.keep_pace(&packet)?;
+                self.observe(&packet);
                 return Ok(Some(packet));
             }
             match &self.state {
@@ -333,6 +338,26 @@ impl LibavSource {
             return Ok(());
         }
         Err(explain(error, &self.options, &self.watch))
+    }
+
+    /// Is that more of a file than was asked for?
+    fn is_over(&self, packet: &Packet) -> bool {
+        let after_us = self.first_us.map_or(0, |first_us| packet.dts_us().saturating_sub(first_us));
+        let limit = self.options.at_most.filter(|_| !self.live);
+        limit.is_some_and(|limit| i128::from(after_us) >= limit.as_micros().cast_signed())
+    }
+
+    /// Tells the session's clock of a picture. A file that is read as fast as it can begins now and goes on in its
+    /// own time.
+    fn observe(&mut self, packet: &Packet) {
+        if packet.track != Track::Video {
+            return;
+        }
+        let is_first = self.first_us.is_none();
+        self.first_us.get_or_insert(packet.dts_us());
+        if is_first || self.live || self.options.real_time {
+            self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
+        }
     }
 
     /// For a file that is read in real time: waits until it is the packet's turn.
