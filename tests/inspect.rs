@@ -364,5 +364,5 @@ fn a_browser_on_this_machine_sees_the_panes() {
     assert_eq!(status.code(), Some(0));
     let mut report = String::new();
     stdout.read_to_string(&mut report).unwrap();
-    assert!(report.contains("level: 1500 px"), "{report}");
+    assert!(report.contains("level: 2001 px"), "{report}");
 }

@@ -43,8 +43,8 @@ pub enum DecodeError {
     NotAKeyframe,
     #[error("the keyframe holds no whole picture")]
     NoPicture,
-    #[error("cannot make a jpeg: {0}")]
-    Jpeg(String),
+    #[error("cannot make an image file: {0}")]
+    Image(String),
 }
 
 /// What a decoder has done since it was made.
