@@ -108,7 +108,8 @@ pub fn look(
     };
     viewer.opened(&session, source.as_ref())?;
 
-    let mut decoder = LumaDecoder::new();
+    let is_as_fast_as_can_be = url.kind() == SourceKind::File && !real_time;
+    let mut decoder = if is_as_fast_as_can_be { LumaDecoder::with_all_threads() } else { LumaDecoder::new() };
     let ended = loop {
         let packet = match source.next() {
             Ok(Some(packet)) => packet,

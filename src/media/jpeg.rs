@@ -60,7 +60,7 @@ pub fn png_of_drawing(drawing: BgrView) -> Result<Vec<u8>, DecodeError> {
 /// Decodes the packet by itself.
 fn decode(packet: &Packet) -> Result<ffmpeg::frame::Video, DecodeError> {
     let codec = packet.codec().name();
-    let mut decoder = open_decoder(&packet.stream.video, packet.length_prefixed)
+    let mut decoder = open_decoder(&packet.stream.video, packet.length_prefixed, 1)
         .map_err(|cause| DecodeError::Unsupported { codec, cause })?;
     let mut carrier = ffmpeg::Packet::empty();
     carry(&mut carrier, packet);

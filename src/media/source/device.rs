@@ -80,6 +80,7 @@ pub(super) fn open(
         ticks: Ticks::new(1, 1_000_000),
         extradata: Vec::new(),
         frames_per_second: rate,
+        quarter_turns: 0,
         reorder: 0,
         has_decode_times: true,
         stamp_by_arrival: false,
