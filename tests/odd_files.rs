@@ -272,6 +272,23 @@ fn recordings_are_turned_as_their_file_is() {
 }
 
 #[test]
+fn what_is_no_camera_is_said() {
+    let bench = Bench::new();
+    let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    for (device, why) in [
+        ("/dev/null", "this device is no camera"),
+        (file.path().to_str().unwrap(), "this device is no camera"),
+        ("/dev", "this is a folder"),
+        ("/dev/no/such/device", "there is no /dev/no/such/device"),
+        ("/dev/video9797", "there is no /dev/video9797"),
+        ("9797", "9797: there is no /dev/video9797"),
+        ("99999999999999999999", "there is no /dev/video99999999999999999999"),
+    ] {
+        bench.all_tools(Path::new(device), Expect::Nothing(why));
+    }
+}
+
+#[test]
 fn no_file_is_mistaken_for_a_configuration() {
     let bench = Bench::new();
     let video = clip().path;
