@@ -106,7 +106,10 @@ fn assert_events_are_recorded(clip: &Clip, failpoints: &str) {
         // The rows' times are the file's own, from the moment on when it was opened.
         let between = (row.start - rows[0].start).as_seconds_f64();
         let first = *first.get_or_insert(numbers[0]);
-        assert!((between - f64::from(numbers[0] - first) / f64::from(clip.fps)).abs() < 0.01, "{row:?} is {between} s after");
+        assert!(
+            (between - f64::from(numbers[0] - first) / f64::from(clip.fps)).abs() < 0.01,
+            "{row:?} is {between} s after"
+        );
     }
 }
 

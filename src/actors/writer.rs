@@ -8,7 +8,9 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::gaps;
 use super::guard::{CameraPart, guarded};
-use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState};
+use super::messages::{
+    Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState,
+};
 use super::registry::{CameraEntry, Registry};
 use crate::archive::Archive;
 use crate::archive::recorder::{CameraRecorder, Fact, Sighting};

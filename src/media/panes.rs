@@ -351,14 +351,7 @@ impl Trace {
 }
 
 /// Writes on a dark edge, readable on whatever is below. Returns the width.
-pub(super) fn say(
-    canvas: &mut Mat,
-    text: &str,
-    x: i32,
-    y: i32,
-    size: f64,
-    colour: Colour,
-) -> Result<i32, DetectError> {
+pub(super) fn say(canvas: &mut Mat, text: &str, x: i32, y: i32, size: f64, colour: Colour) -> Result<i32, DetectError> {
     let at = Point::new(x, y);
     put_text(canvas, text, at, FONT_HERSHEY_SIMPLEX, size, scalar([0, 0, 0]), 3, LINE_AA, false)?;
     put_text(canvas, text, at, FONT_HERSHEY_SIMPLEX, size, scalar(colour), 1, LINE_AA, false)?;
@@ -379,11 +372,7 @@ pub(super) fn turn(picture: Mat, quarter_turns: u8) -> Result<Mat, DetectError> 
 }
 
 /// The outlines of `area` in a picture of this size.
-pub(super) fn scaled_contours(
-    area: StageView,
-    width: u32,
-    height: u32,
-) -> Result<Vector<Vector<Point>>, DetectError> {
+pub(super) fn scaled_contours(area: StageView, width: u32, height: u32) -> Result<Vector<Vector<Point>>, DetectError> {
     let line = Mat::new_rows_cols_with_data(area.height as i32, area.width as i32, area.data)?;
     let mut found: Vector<Vector<Point>> = Vector::new();
     find_contours(&line, &mut found, RETR_EXTERNAL, CHAIN_APPROX_SIMPLE, Point::default())?;

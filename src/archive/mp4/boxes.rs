@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Co64, Codec, Ctts, CttsEntry, Decode, Dfla, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry,
-    Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsc,
-    Matrix, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Matrix, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl,
+    Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
 };
 
 use super::table::SampleTable;
