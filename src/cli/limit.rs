@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use chrono::{DateTime, Days, Local, NaiveTime, TimeZone, Utc};
 use clap::Args;
 
-use crate::{clock, config};
+use crate::clock;
+use crate::config;
 
 /// At most one of the two.
 #[derive(Args)]
