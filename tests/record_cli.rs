@@ -121,6 +121,26 @@ fn a_file_is_recorded_faster_than_it_plays_with_the_events_that_detect_finds() {
 }
 
 #[test]
+fn pictures_that_are_far_apart_are_no_detector_that_is_behind() {
+    // The whole clip as a time lapse: a picture every five seconds, and some wait for later ones.
+    let clip = long_clip();
+    let folder = tempfile::tempdir().unwrap();
+    let lapse = folder.path().join("lapse.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-itsscale", "10", "-i", clip.path.to_str().unwrap(), "-c", "copy"])
+        .arg(&lapse)
+        .status()
+        .expect("the ffmpeg command line is installed (make setup)");
+    assert!(made.success());
+    let path = lapse.to_str().unwrap();
+    let events = json_lines(&tarsier(folder.path(), &["detect", "--json", path], ""));
+    tarsier(folder.path(), &["record", path, "--out", "out"], "");
+    let rows = rows(folder.path());
+    assert!(!events.is_empty() && rows.len() == events.len(), "{rows:?} and {events:?}");
+    assert!(rows.iter().all(|row| row.reason == "motion" && row.pre_alarm_s >= Some(5.0)), "{rows:?}");
+}
+
+#[test]
 fn a_file_waits_for_a_slow_disk_and_a_slow_detector() {
     let clip = Clip::spec().size(160, 120).seconds(60.0).motion(8.0, 10.0).motion(40.0, 41.0).make();
     assert_events_are_recorded(&clip, "worker.archive@camera=10%sleep(150);worker.detector@camera=10%sleep(150)");

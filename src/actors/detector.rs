@@ -206,7 +206,7 @@ impl DetectorActor {
                 let utc = self.own_stream.then(|| session.utc(pts_us));
                 LookedAt { session: session.id, pts_us, utc }
             });
-            writer.looked.do_send(Looked { seq: self.work.passed, pictures });
+            writer.looked.do_send(Looked { seq: Some(self.work.passed).filter(|_| !self.own_stream), pictures });
         }
     }
 

@@ -42,9 +42,9 @@ pub struct Trigger {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Looked {
-    /// Every packet of the detector's ring before this sequence was decoded. Pictures that wait for others may
-    /// still be in the decoder.
-    pub seq: u64,
+    /// Every packet before this sequence was decoded; pictures that wait for others may still be in the decoder.
+    /// None where the detector looks at a stream of its own.
+    pub seq: Option<u64>,
     pub pictures: Option<LookedAt>,
 }
 

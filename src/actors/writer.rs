@@ -160,7 +160,9 @@ impl Handler<Looked> for WriterActor {
             if let Some(LookedAt { session, pts_us, utc }) = looked.pictures {
                 actor.recorder.looked(session, pts_us, utc);
             }
-            actor.recorder.detector_passed(looked.seq);
+            if let Some(seq) = looked.seq {
+                actor.recorder.detector_passed(seq);
+            }
         });
     }
 }

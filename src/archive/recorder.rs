@@ -108,7 +108,7 @@ struct Inbox {
     looked: Option<Looked>,
     detector_down: Option<bool>,
     /// The detector has decoded everything before this sequence.
-    detector_passed: u64,
+    detector_passed: Option<u64>,
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
@@ -138,7 +138,7 @@ struct State {
     /// What the detector said, not yet answered; all of it is from before `looked`.
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
-    detector_passed: u64,
+    detector_passed: Option<u64>,
     ended_session: Option<u64>,
     file: Option<OpenFile>,
     /// Last decode time of video at the cursor, for audio packets between.
@@ -201,7 +201,7 @@ impl CameraRecorder {
                 recorder: Recorder::new(settings.decisions),
                 sightings: VecDeque::new(),
                 looked: None,
-                detector_passed: 0,
+                detector_passed: None,
                 ended_session: None,
                 file: None,
                 video_dts_us: i64::MIN,
@@ -265,7 +265,7 @@ impl CameraRecorder {
 
     /// The detector has decoded everything before `seq` of this ring, and what it saw was told before.
     pub fn detector_passed(self: &Arc<Self>, seq: u64) {
-        lock(&self.inbox).detector_passed = seq;
+        lock(&self.inbox).detector_passed = Some(seq);
         self.notice();
     }
 
@@ -423,7 +423,7 @@ impl CameraRecorder {
     /// Tells a producer that waits for its readers how far they are. A dead detector is not waited for.
     fn let_producer_on(&self, state: &State) {
         let looks = self.settings.detects && !self.detector_is_down.load(Ordering::Relaxed);
-        let looked = if looks { state.detector_passed } else { self.ring.end() };
+        let looked = if looks { state.detector_passed.unwrap_or(0) } else { self.ring.end() };
         self.ring.pass(state.recorder.storing_from().map_or(looked, |seq| seq.min(looked)));
     }
 
@@ -443,7 +443,10 @@ impl CameraRecorder {
         if !self.settings.detects {
             return;
         }
-        let is_near = now_us - state.watched.1 < HOPELESS_LAG_US;
+        // Where pictures are rare, those that wait in the decoder for others are old, and nobody is behind.
+        let unread_us = state.detector_passed.and_then(|seq| self.ring.lag_us(seq));
+        let lag_us = unread_us.unwrap_or(i64::MAX).min(now_us - state.watched.1);
+        let is_near = lag_us < HOPELESS_LAG_US;
         let is_down = self.detector_is_down.load(Ordering::Relaxed);
         let down = match reported {
             Some(down) => down || !is_near,
@@ -461,7 +464,7 @@ impl CameraRecorder {
         let mut inbox = lock(&self.inbox);
         state.sightings.append(&mut inbox.sightings);
         state.looked = inbox.looked.take().or(state.looked.take());
-        state.detector_passed = inbox.detector_passed;
+        state.detector_passed = inbox.detector_passed.or(state.detector_passed);
         state.ended_session = inbox.ended_session.take().or(state.ended_session);
     }
 

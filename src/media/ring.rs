@@ -95,6 +95,14 @@ impl PacketRing {
         self.lock().ring.get(seq).cloned()
     }
 
+    /// By how much decode time a reader at `seq` is behind; None where what it has before it is of another session.
+    pub fn lag_us(&self, seq: u64) -> Option<i64> {
+        let inner = self.lock();
+        let newest = inner.ring.newest()?;
+        let next = inner.ring.get(seq.max(inner.ring.start())).unwrap_or(newest);
+        (next.session.id == newest.session.id).then(|| newest.dts_us() - next.dts_us())
+    }
+
     pub fn oldest_keyframe(&self) -> Option<u64> {
         let inner = self.lock();
         inner.ring.next_keyframe(inner.ring.start())
