@@ -27,6 +27,7 @@ use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::Gap;
 use crate::domain::ring::RingBounds;
+use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
@@ -34,6 +35,8 @@ const TICK: Duration = Duration::from_millis(250);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
 /// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
 const RING_SLACK: Duration = Duration::from_secs(10);
+/// Likewise for a file that is not played in real time: rare pictures may wait in the decoder for so long.
+const FILE_RING_SLACK: Duration = Duration::from_secs(60);
 /// Bound on the ring of a stream that is only looked at.
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
@@ -211,7 +214,9 @@ impl CameraActor {
         let entry = shared.registry.entry(&config.name);
         // Spans of this level are there whatever the log's level: each line needs its camera.
         let span = tracing::error_span!("camera", camera = %config.name, generation);
-        let keep = config.record.pre_alarm + RING_SLACK;
+        let is_camera = shared.playback.real_time || config.source.kind() != SourceKind::File;
+        let slack = if is_camera { RING_SLACK } else { FILE_RING_SLACK };
+        let keep = config.record.pre_alarm + slack;
         let ring = Arc::new(PacketRing::new(bounds(keep, config.record.buffer_bytes)));
         let detect = config.detect_source.clone().filter(|_| config.detect.enabled).map(|url| {
             let ring = Arc::new(PacketRing::new(bounds(RING_SLACK, DETECT_RING_BYTES)));
@@ -444,6 +449,9 @@ impl CameraActor {
                 self.connect(feed, context);
             }
         }
+        if self.draining.is_some_and(|(session, _)| self.recorder.0.has_ended(session)) {
+            self.draining = None;
+        }
         if self.draining.is_some_and(|(_, at)| clock::monotonic() >= at)
             && let Some((session, _)) = self.draining.take()
         {
@@ -503,6 +511,8 @@ impl CameraActor {
         let detector_down = self.recorder.0.is_detector_down();
         let keyframe_trouble = self.main.keyframe_trouble();
         let (state, trouble) = match &self.main.phase {
+            // Its last event is being finished.
+            Phase::Ended if self.draining.is_some() => (CameraState::Running, None),
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
             Phase::Connecting { .. } if self.main.was_tried() => {
