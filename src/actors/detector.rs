@@ -17,9 +17,10 @@ use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
 use crate::domain::backoff::Backoff;
-use crate::domain::camera::Event;
+use crate::domain::camera::{Event, Reason};
 use crate::domain::config::DetectConfig;
 use crate::domain::motion::MotionChange;
+use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
@@ -60,8 +61,35 @@ pub struct Work {
     began: Instant,
     /// The camera has settled; a new looker needs no warm-up.
     settled: bool,
+    /// The motion event that goes on.
+    event: Option<OpenEvent>,
     /// The last triggers, for a writer that takes the place of a crashed one.
     sent: VecDeque<Trigger>,
+}
+
+/// A motion event that goes on, and what was seen of it.
+struct OpenEvent {
+    row: MotionEvent,
+    session: Arc<Session>,
+    onset_us: i64,
+    last_us: i64,
+}
+
+impl OpenEvent {
+    /// Takes the pictures of a turn; the same ones again change nothing.
+    fn see(&mut self, shares: &[(Arc<Session>, i64, f64)]) {
+        for (session, pts_us, share) in shares {
+            if session.id == self.session.id && *pts_us >= self.onset_us {
+                self.row.max_score = self.row.max_score.max(Score::of(*share));
+                self.last_us = self.last_us.max(*pts_us);
+            }
+        }
+    }
+
+    /// It ended at this time, or with the last picture of its session.
+    fn ended(self, end_us: i64) -> MotionEvent {
+        MotionEvent { end: Some(self.session.utc(end_us.min(self.last_us))), ..self.row }
+    }
 }
 
 enum LookerState {
@@ -82,6 +110,7 @@ impl Work {
             backoff: Backoff::default(),
             began: now,
             settled,
+            event: None,
             sent: VecDeque::new(),
         }
     }
@@ -121,6 +150,7 @@ impl Actor for DetectorActor {
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "detector.stopped", |actor, _| {
             actor.entry.update(|status| status.motion = false);
+            actor.end_event(i64::MAX);
         });
     }
 }
@@ -181,6 +211,7 @@ impl DetectorActor {
         let wait = self.work.backoff.failed(now - self.work.began, fastrand::f64());
         self.work.looker = LookerState::Down(now + wait);
         self.entry.update(|status| status.motion = false);
+        self.end_event(i64::MAX);
         self.parent.do_send(PartFailed {
             camera: self.camera.clone(),
             part: Part::DetectorWorker,
@@ -199,7 +230,13 @@ impl DetectorActor {
         let scores = look.shares.iter().map(|(session, pts_us, share)| (session.utc(*pts_us), Score::of(*share)));
         self.index.see(&self.camera, scores);
         for change in look.changes {
+            if let Some(event) = &mut self.work.event {
+                event.see(&look.shares);
+            }
             self.publish_change(change);
+        }
+        if let Some(event) = &mut self.work.event {
+            event.see(&look.shares);
         }
         if let Some((session, pts_us)) = look.looked {
             self.work.settled = true;
@@ -220,17 +257,40 @@ impl DetectorActor {
                 let at = session.utc(onset_us);
                 tracing::info!(%at, "motion");
                 self.registry.tell(Event::MotionStarted { camera, at });
+                self.begin_event(&session, onset_us);
                 self.trigger(&session, seq, onset_us, onset_us);
             }
             MotionChange::Prolonged { onset_us, last_motion_us } => {
                 self.trigger(&session, seq, onset_us, last_motion_us);
             }
             MotionChange::Ended { last_motion_us, .. } => {
+                let held_us = self.config.minimal_duration.as_micros() as i64;
+                self.end_event(last_motion_us.saturating_add(held_us));
                 self.entry.update(|status| status.motion = false);
                 let at = session.utc(last_motion_us);
                 tracing::info!(%at, "no more motion");
                 self.registry.tell(Event::MotionEnded { camera, at });
             }
+        }
+    }
+
+    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64) {
+        self.end_event(i64::MAX);
+        let row = MotionEvent {
+            id: self.index.next_id(),
+            camera: self.camera.clone(),
+            start: session.utc(onset_us),
+            end: None,
+            reason: Reason::Motion,
+            max_score: Score::UNSEEN,
+        };
+        self.index.put_event(row.clone());
+        self.work.event = Some(OpenEvent { row, session: Arc::clone(session), onset_us, last_us: onset_us });
+    }
+
+    fn end_event(&mut self, end_us: i64) {
+        if let Some(event) = self.work.event.take() {
+            self.index.put_event(event.ended(end_us));
         }
     }
 
