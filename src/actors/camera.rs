@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::detector::{DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
@@ -22,16 +22,19 @@ use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
-use crate::domain::camera::{CameraState, Event, GapCause};
+use crate::domain::camera::{CameraState, Event, GapCause, Reason};
 use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recorder::RecorderConfig;
-use crate::domain::recording::Gap;
+use crate::domain::recording::{Gap, MotionEvent};
 use crate::domain::ring::RingBounds;
+use crate::domain::score::Score;
 use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
 const TICK: Duration = Duration::from_millis(250);
+/// A gap that goes on is listed once it is so long: most are over sooner, and many turn out to be none.
+const WORTH_LISTING: TimeDelta = TimeDelta::seconds(2);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
 /// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
 const RING_SLACK: Duration = Duration::from_secs(10);
@@ -73,6 +76,8 @@ pub struct CameraActor {
     writer: Child<WriterActor>,
     detector: Child<DetectorActor>,
     open_gap: Option<OpenGap>,
+    /// As the index was told.
+    told_gap: Option<OpenGap>,
     /// Where the open gap ends. It is written down a moment later.
     returned: Option<Returned>,
     /// The last crash of a part.
@@ -193,6 +198,7 @@ impl Actor for CameraActor {
         guarded(self, context, "camera.stopped", |actor, _| {
             actor.end_returned_gap();
             actor.end_gap(clock::utc_now());
+            actor.tell_gap(None);
             actor.withdraw();
             tracing::info!("stopped");
         });
@@ -262,6 +268,7 @@ impl CameraActor {
             writer: Child::new(now),
             detector: Child::new(now),
             open_gap,
+            told_gap: None,
             returned: None,
             crash: crash.map(|text| (now, text)),
             draining: None,
@@ -312,6 +319,7 @@ impl CameraActor {
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,
+            index: self.shared.archive.index().clone(),
             entry: Arc::clone(&self.entry),
             registry: Arc::clone(&self.shared.registry),
             parent: context.address().recipient(),
@@ -398,8 +406,17 @@ impl CameraActor {
 
     fn end_gap(&mut self, end: DateTime<Utc>) {
         if let Some(OpenGap { since, cause }) = self.open_gap.take() {
-            let gap = Gap { camera: self.config.name.clone(), start: since, end, cause };
+            let gap = Gap { camera: self.config.name.clone(), start: since, end: Some(end), cause };
             gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
+        }
+    }
+
+    /// Lists a gap that goes on, or takes back that one does.
+    fn tell_gap(&mut self, gap: Option<OpenGap>) {
+        if self.told_gap != gap {
+            self.told_gap = gap;
+            let told = gap.map(|OpenGap { since, cause }| (since, cause));
+            self.shared.archive.index().set_open_gap(&self.config.name, told);
         }
     }
 
@@ -506,6 +523,8 @@ impl CameraActor {
 
     /// The state as the outside sees it.
     fn publish(&mut self) {
+        let now = clock::utc_now();
+        self.tell_gap(self.open_gap.filter(|gap| now - gap.since > WORTH_LISTING));
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
@@ -675,9 +694,19 @@ impl Handler<TriggerByHand> for CameraActor {
 
     fn handle(&mut self, _: TriggerByHand, context: &mut Self::Context) {
         guarded(self, context, "camera.trigger", |actor, _| {
-            if !actor.recorder.0.trigger_now() {
+            let Some(start) = actor.covered_to().filter(|_| actor.recorder.0.trigger_now()) else {
                 tracing::warn!("an event was asked for, but there is no video yet");
-            }
+                return;
+            };
+            let index = actor.shared.archive.index();
+            index.put_event(MotionEvent {
+                id: index.next_id(),
+                camera: actor.config.name.clone(),
+                start,
+                end: Some(start + actor.config.detect.minimal_duration),
+                reason: Reason::Manual,
+                max_score: Score::UNSEEN,
+            });
         });
     }
 }

@@ -45,6 +45,8 @@ pub struct Looker {
 pub struct Look {
     /// In order, each with its session and the sequence of the frame that decided.
     pub changes: Vec<Change>,
+    /// How much of each picture changed: its session, its time, and the share of it.
+    pub shares: Vec<(Arc<Session>, i64, f64)>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -202,6 +204,9 @@ impl Looker {
             let seq = in_decoder.iter().find(|(pts, _)| *pts == pts_us).map_or(0, |(_, seq)| *seq);
             match detector.look(&view) {
                 Ok(score) => {
+                    let (width, height) = detector.picture_size();
+                    let share = f64::from(score.changed_pixels) / (f64::from(width) * f64::from(height)).max(1.0);
+                    look.shares.push((Arc::clone(session), pts_us, share));
                     if let Some(change) = motion.look(session.id, pts_us, score.moving) {
                         look.changes.push(Change { session: Arc::clone(session), seq, motion: change });
                     }

@@ -752,7 +752,7 @@ impl CameraRecorder {
         if let Some((start, cause)) = state.lost_since.take()
             && start < end
         {
-            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end, cause }));
+            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end: Some(end), cause }));
         }
     }
 
