@@ -29,5 +29,8 @@ lint: ## formatting and clippy
 bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 	@$(CARGO) bench --locked --bench cameras
 
-.PHONY: help setup demo build-demo test lint bench
+bench-index: ## questions to an index of two million recordings, as a table
+	@$(CARGO) bench --locked --bench index
+
+.PHONY: help setup demo build-demo test lint bench bench-index
 .DEFAULT_GOAL := help

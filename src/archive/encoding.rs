@@ -39,17 +39,20 @@ struct Queues {
     no_more_input: bool,
     output: VecDeque<Packet>,
     turn_is_due: bool,
-    /// Everything is done, or why nothing more can be.
-    end: Option<Result<(), String>>,
+    /// Nothing more is done.
+    end: Option<Progress>,
 }
 
 /// How far an encoding is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Running,
     /// All its packets have been taken.
     Finished,
+    /// Nothing more can be done: why.
     Failed(String),
+    /// A panic's text.
+    Crashed(String),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,8 +105,7 @@ impl Encoding {
     pub fn progress(&self) -> Progress {
         let queues = lock(&self.shared.queues);
         match &queues.end {
-            Some(Err(cause)) => Progress::Failed(cause.clone()),
-            Some(Ok(())) if queues.output.is_empty() => Progress::Finished,
+            Some(end) if queues.output.is_empty() => end.clone(),
             _ => Progress::Running,
         }
     }
@@ -113,7 +115,7 @@ impl Drop for Encoding {
     fn drop(&mut self) {
         let mut queues = lock(&self.shared.queues);
         queues.input.clear();
-        queues.end.get_or_insert(Ok(()));
+        queues.end.get_or_insert(Progress::Finished);
     }
 }
 
@@ -151,21 +153,15 @@ impl Shared {
     fn after_turn(self: &Arc<Self>, result: Result<Result<bool, String>, String>) {
         let mut queues = lock(&self.queues);
         queues.turn_is_due = false;
-        match result {
-            Ok(Ok(false)) => {
-                if !queues.input.is_empty() || queues.no_more_input {
-                    self.ask_for_turn(&mut queues);
-                }
-            }
-            Ok(Ok(true)) => {
-                queues.end.get_or_insert(Ok(()));
-            }
-            Ok(Err(cause)) => {
-                queues.end.get_or_insert(Err(cause));
-            }
-            Err(panic) => {
-                queues.end.get_or_insert(Err(format!("the encoder crashed: {panic}")));
-            }
+        let end = match result {
+            Ok(Ok(false)) => None,
+            Ok(Ok(true)) => Some(Progress::Finished),
+            Ok(Err(cause)) => Some(Progress::Failed(cause)),
+            Err(panic) => Some(Progress::Crashed(panic)),
+        };
+        queues.end = queues.end.take().or(end);
+        if !queues.input.is_empty() || queues.no_more_input {
+            self.ask_for_turn(&mut queues);
         }
         drop(queues);
         (self.wake)();

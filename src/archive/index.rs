@@ -28,7 +28,8 @@ use self::writer::Writer;
 use super::home::Home;
 use super::state::StateDb;
 use crate::clock;
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::camera::GapCause;
+use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{self, Minute, Score, Series};
 
 /// The index's file in the archive's root.
@@ -100,6 +101,8 @@ struct State {
     minutes: BTreeMap<(String, i64), Minute>,
     /// Recordings that are open in this process.
     live: BTreeMap<i64, Recording>,
+    /// Gaps that go on in this process, by camera.
+    live_gaps: BTreeMap<String, Gap>,
     failing: Option<String>,
     rebuilding: Option<String>,
     /// The database does not know yet what the journals say.
@@ -229,9 +232,40 @@ impl Index {
         self.change(|state| state.queue.add_gap(gap));
     }
 
+    /// Says which gap of a camera goes on now: since when, and why. None takes back what was said before, if it has
+    /// not ended as a gap meanwhile. Queued.
+    pub fn set_open_gap(&self, camera: &str, gap: Option<(DateTime<Utc>, GapCause)>) {
+        let gap = gap.map(|(start, cause)| Gap { camera: camera.to_owned(), start, end: None, cause });
+        self.change(|state| {
+            match &gap {
+                Some(gap) => state.live_gaps.insert(camera.to_owned(), gap.clone()),
+                None => state.live_gaps.remove(camera),
+            };
+            state.queue.set_open_gap(camera, gap);
+        });
+    }
+
     /// Like [`Index::add_gap`] for one that the journal has. Queued.
     pub fn restore_gap(&self, gap: Gap) {
-        self.change(|state| state.queue.restore_gap(gap));
+        let opened = self.opened();
+        self.change(|state| match gap.end {
+            // One that nobody ended did not go on for longer than until this process began.
+            None if !state.live_gaps.values().any(|live| *live == gap) => {
+                state.queue.add_gap(Gap { end: Some(opened.max(gap.start)), ..gap });
+            }
+            _ => state.queue.restore_gap(gap),
+        });
+    }
+
+    /// Writes an event down, or what is known of it now. Queued.
+    pub fn put_event(&self, event: MotionEvent) {
+        self.change(|state| state.queue.put_event(event));
+    }
+
+    /// Like [`Index::put_event`] for one that the journal has. Queued.
+    pub fn restore_event(&self, event: MotionEvent) {
+        self.shared().next_id.fetch_max(event.id + 1, Ordering::SeqCst);
+        self.change(|state| state.queue.restore_event(event));
     }
 
     /// Notes motion scores of a camera, each with its time. Kept in memory until their minutes are over.
@@ -448,7 +482,10 @@ impl Shared {
     /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
         let mut state = self.lock();
-        let State { queue, live, .. } = &mut *state;
+        let State { queue, live, live_gaps, .. } = &mut *state;
+        for (camera, gap) in live_gaps.iter() {
+            queue.set_open_gap(camera, Some(gap.clone()));
+        }
         for recording in live.values() {
             if queue.get(recording.id).is_none() {
                 queue.put(recording.clone(), Place::Last);

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -121,6 +121,8 @@ pub struct CameraRecorder {
     /// What is published: read by others while the archive's thread may hang.
     trouble: Mutex<Option<String>>,
     detector_is_down: AtomicBool,
+    /// The last session whose end was seen to.
+    ended_session: AtomicU64,
 }
 
 /// What came in since the last turn.
@@ -129,6 +131,8 @@ struct Inbox {
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
     detector_down: Option<bool>,
+    /// The detector has decoded everything before this sequence.
+    detector_passed: Option<u64>,
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
@@ -158,9 +162,13 @@ struct State {
     /// What the detector said, not yet answered; all of it is from before `looked`.
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
+    detector_passed: Option<u64>,
+    ended_session: Option<u64>,
     file: Option<OpenFile>,
     /// Makes the packets of the file that is open or about to be.
     encoding: Option<Encoding>,
+    /// Session and time up to which a file that was given up holds pictures.
+    encoded_to: Option<(u64, i64)>,
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
     retry_at: Option<Instant>,
@@ -227,8 +235,11 @@ impl CameraRecorder {
                 recorder: Recorder::new(settings.decisions),
                 sightings: VecDeque::new(),
                 looked: None,
+                detector_passed: None,
+                ended_session: None,
                 file: None,
                 encoding: None,
+                encoded_to: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
                 in_file: false,
@@ -243,6 +254,7 @@ impl CameraRecorder {
             queued: AtomicBool::new(false),
             trouble: Mutex::default(),
             detector_is_down: AtomicBool::new(false),
+            ended_session: AtomicU64::new(0),
         })
     }
 
@@ -292,6 +304,12 @@ impl CameraRecorder {
         self.notice();
     }
 
+    /// The detector has decoded everything before `seq` of this ring, and what it saw was told before.
+    pub fn detector_passed(self: &Arc<Self>, seq: u64) {
+        lock(&self.inbox).detector_passed = Some(seq);
+        self.notice();
+    }
+
     pub fn detector_down(self: &Arc<Self>, down: bool) {
         lock(&self.inbox).detector_down = Some(down);
         self.notice();
@@ -311,6 +329,11 @@ impl CameraRecorder {
     pub fn session_ended(self: &Arc<Self>, session: u64) {
         lock(&self.inbox).ended_session = Some(session);
         self.notice();
+    }
+
+    /// Is what was open when this session ended finished?
+    pub fn has_ended(&self, session: u64) -> bool {
+        self.ended_session.load(Ordering::Acquire) >= session
     }
 
     /// Takes what is left in the ring, finishes the file, and is closed for good.
@@ -362,16 +385,20 @@ impl CameraRecorder {
 
     fn after_panic(&self, cause: &str) {
         let mut state = lock(&self.state);
-        let now = clock::monotonic();
-        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
-        state.turn_began = Some(now);
-        let wait = state.backoff.failed(lived, fastrand::f64());
-        state.retry_at = Some(now + wait);
+        self.wait_after_panic(&mut state, cause);
         if std::mem::take(&mut state.in_file)
             && let Some(open) = state.file.take()
         {
             let _ = catch_unwind(AssertUnwindSafe(|| self.give_up(&mut state, open)));
         }
+    }
+
+    fn wait_after_panic(&self, state: &mut State, cause: &str) {
+        let now = clock::monotonic();
+        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
+        state.turn_began = Some(now);
+        let wait = state.backoff.failed(lived, fastrand::f64());
+        state.retry_at = Some(now + wait);
         self.tell(Fact::Panicked { cause: cause.to_owned(), wait });
     }
 
@@ -407,13 +434,18 @@ impl CameraRecorder {
             progress = self.advance(state, &mut budget);
         }
         if progress == Progress::CaughtUp {
-            let ended = lock(&self.inbox).ended_session;
+            let ended = state.ended_session;
             if closing || ended.is_some_and(|session| state.recorder.session() == Some(session)) {
                 progress = self.finish_event(state);
             }
-            if progress == Progress::CaughtUp {
-                lock(&self.inbox).ended_session.take_if(|session| Some(*session) == ended);
+            if progress == Progress::CaughtUp
+                && let Some(session) = state.ended_session.take()
+            {
+                self.ended_session.store(session, Ordering::Release);
             }
+        }
+        if progress == Progress::CaughtUp {
+            self.let_producer_on(state);
         }
         if progress == Progress::CaughtUp && state.recorder.cursor().is_none() {
             self.look_after_disk(state);
@@ -445,6 +477,13 @@ impl CameraRecorder {
         state.recorder.set_mode(mode, newest.session.id, newest.pts_us());
     }
 
+    /// Tells a producer that waits for its readers how far they are. A dead detector is not waited for.
+    fn let_producer_on(&self, state: &State) {
+        let looks = self.settings.detects && !self.detector_is_down.load(Ordering::Relaxed);
+        let looked = if looks { state.detector_passed.unwrap_or(0) } else { self.ring.end() };
+        self.ring.pass(state.recorder.storing_from().map_or(looked, |seq| seq.min(looked)));
+    }
+
     /// Is the detector there and near enough? If not, everything is recorded.
     fn judge_detector(&self, state: &mut State) {
         let Some(newest) = self.ring.newest() else { return };
@@ -461,7 +500,10 @@ impl CameraRecorder {
         if !self.settings.detects {
             return;
         }
-        let is_near = now_us - state.watched.1 < HOPELESS_LAG_US;
+        // Where pictures are rare, those that wait in the decoder for others are old, and nobody is behind.
+        let unread_us = state.detector_passed.and_then(|seq| self.ring.lag_us(seq));
+        let lag_us = unread_us.unwrap_or(i64::MAX).min(now_us - state.watched.1);
+        let is_near = lag_us < HOPELESS_LAG_US;
         let is_down = self.detector_is_down.load(Ordering::Relaxed);
         let down = match reported {
             Some(down) => down || !is_near,
@@ -479,6 +521,8 @@ impl CameraRecorder {
         let mut inbox = lock(&self.inbox);
         state.sightings.append(&mut inbox.sightings);
         state.looked = inbox.looked.take().or(state.looked.take());
+        state.detector_passed = inbox.detector_passed.or(state.detector_passed);
+        state.ended_session = inbox.ended_session.take().or(state.ended_session);
     }
 
     fn take_looked(&self, state: &mut State) {
@@ -605,6 +649,7 @@ impl CameraRecorder {
         let settings = TranscoderSettings {
             encode,
             needs_rate: self.settings.container == ContainerKind::Avi,
+            from_us: state.encoded_to.take().filter(|(session, _)| *session == packet.session.id).map(|(_, us)| us),
             camera: self.camera.clone(),
             zone: self.archive.layout.zone(),
         };
@@ -645,21 +690,29 @@ impl CameraRecorder {
                 encoding::Progress::Running => return Err(NotNow::Encoder),
                 encoding::Progress::Finished => state.encoding = None,
                 encoding::Progress::Failed(cause) => {
-                    state.encoding = None;
                     let message = format!("cannot encode the recording: {cause} (see record.encode)");
-                    let since = match state.file.take() {
-                        Some(open) => Some(self.give_up(state, open)),
-                        None => {
-                            state.recorder.rewind(begin_seq);
-                            self.ring.get(begin_seq).map(|packet| packet.session.utc(packet.pts_us()))
-                        }
-                    };
+                    let since = self.give_up_encoding(state, begin_seq);
                     self.blocked(state, Trouble::Encoder, message, since);
+                    return Err(NotNow::Disk);
+                }
+                encoding::Progress::Crashed(panic) => {
+                    self.give_up_encoding(state, begin_seq);
+                    self.wait_after_panic(state, &panic);
                     return Err(NotNow::Disk);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Ends what is encoded so far, to go on after it. Returns to when it is stored.
+    fn give_up_encoding(&self, state: &mut State, begin_seq: u64) -> Option<DateTime<Utc>> {
+        state.encoding = None;
+        if let Some(open) = state.file.take() {
+            return Some(self.give_up(state, open));
+        }
+        state.recorder.rewind(begin_seq);
+        self.ring.get(begin_seq).map(|packet| packet.session.utc(packet.pts_us()))
     }
 
     fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), NotNow> {
@@ -717,7 +770,7 @@ impl CameraRecorder {
         if let Some((start, cause)) = state.lost_since.take()
             && start < end
         {
-            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end, cause }));
+            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end: Some(end), cause }));
         }
     }
 
@@ -771,6 +824,8 @@ impl CameraRecorder {
                 first_pts_us
             }
         };
+        // What is decoded anew for what follows is not stored twice.
+        state.encoded_to = self.settings.encode.map(|_| (session.id, stored_us));
         let resume = self.ring.start_for(session.id, stored_us).unwrap_or(begin_seq).max(begin_seq);
         state.recorder.rewind(resume);
         session.utc(stored_us)

@@ -19,7 +19,8 @@ use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Gap, Recording, RecordingQuery};
+use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
+use crate::domain::score::Score;
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
@@ -116,9 +117,15 @@ impl RecoveryReport {
 /// be called before anything records.
 pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     let mut report = RecoveryReport::default();
-    // A new index has to know what was open; the rest of the journals is the scan's.
-    if index.wants_replay() {
-        match replay(archive_root, index, Days::Newest(2), &AtomicBool::new(false)) {
+    // A new index has to know what was open; the rest of the journals is the scan's. After a crash it may lack what
+    // the journals got last.
+    let which = match (index.wants_replay(), index.closed_before()) {
+        (true, _) => Some(Days::Newest(2)),
+        (false, None) if index.trouble().is_none() => Some(Days::LastLines),
+        (false, _) => None,
+    };
+    if let Some(which) = which {
+        match replay(archive_root, index, which, &AtomicBool::new(false)) {
             Ok(replayed) => report.replayed(replayed),
             Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
         }
@@ -151,8 +158,10 @@ fn try_repair_open(
         }
         // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
         let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
-        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down && gap.end + ENDED_WITH_IT >= closed) {
-            ends.entry(gap.camera).or_insert(gap.start);
+        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down) {
+            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= closed) {
+                ends.entry(gap.camera).or_insert(gap.start);
+            }
         }
     }
     for row in index.open_recordings()? {
@@ -161,9 +170,30 @@ fn try_repair_open(
         let known = ends.entry(camera).or_insert(end);
         *known = end.max(*known);
     }
+    end_events(index)?;
+    // What was missing already when the process ended is missing up to now.
+    for gap in index.open_gaps()? {
+        report.gaps += 1;
+        index.add_gap(Gap { end: Some(now.max(gap.start)), ..gap });
+    }
     for (camera, start) in ends.into_iter().filter(|(_, start)| *start < now) {
         report.gaps += 1;
-        index.add_gap(Gap { camera, start, end: now, cause: GapCause::Down });
+        index.add_gap(Gap { camera, start, end: Some(now), cause: GapCause::Down });
+    }
+    Ok(())
+}
+
+/// Ends the events that went on when the process ended: with the last recording that holds some of them.
+fn end_events(index: &Index) -> Result<(), IndexError> {
+    let open = index.open_events()?;
+    if !open.is_empty() {
+        index.flush();
+    }
+    for event in open {
+        let query =
+            RecordingQuery { camera: Some(event.camera.clone()), from: Some(event.start), ..Default::default() };
+        let held_to = index.recordings(&query)?.items.iter().filter_map(|row| row.end).max();
+        index.put_event(MotionEvent { end: Some(held_to.unwrap_or(event.start).max(event.start)), ..event });
     }
     Ok(())
 }
@@ -413,9 +443,10 @@ impl Scan<'_> {
                 count(path, &repaired, &mut self.report);
                 self.report.found += 1;
                 tracing::info!(camera = %repaired.meta.camera, "the recording {path} was not in the index");
+                let camera = repaired.meta.camera;
                 self.index.put_found(Recording {
                     id: self.index.next_id(),
-                    camera: repaired.meta.camera,
+                    camera: camera.clone(),
                     start: repaired.meta.start,
                     end: Some(repaired.end),
                     pre_alarm_s: repaired.meta.pre_alarm_s,
@@ -425,6 +456,9 @@ impl Scan<'_> {
                     complete: true,
                     reason: repaired.meta.reason,
                 });
+                if let Some(onset) = repaired.meta.onset {
+                    self.found_event(&camera, onset, repaired.end, repaired.meta.reason)?;
+                }
                 self.changed()?;
             }
             Ok(None) => {
@@ -437,6 +471,28 @@ impl Scan<'_> {
             }
             Err(RepairError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.report.failed(format!("the recording {path} cannot be read: {error}")),
+        }
+        Ok(())
+    }
+
+    /// The event that made a recording that no journal knew, unless a journal knew the event.
+    fn found_event(
+        &mut self,
+        camera: &str,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+        reason: Reason,
+    ) -> Result<(), Ended> {
+        let at_start = RecordingQuery {
+            camera: Some(camera.to_owned()),
+            from: Some(start),
+            to: Some(start + TimeDelta::milliseconds(1)),
+            ..RecordingQuery::default()
+        };
+        let is_event = matches!(reason, Reason::Motion | Reason::Manual);
+        if is_event && start <= end && self.index.events(&at_start)?.items.is_empty() {
+            let (id, camera) = (self.index.next_id(), camera.to_owned());
+            self.index.put_event(MotionEvent { id, camera, start, end: Some(end), reason, max_score: Score::UNSEEN });
         }
         Ok(())
     }
@@ -538,7 +594,7 @@ pub(super) mod tests {
         }
 
         /// The index as after a crash: without the mark of an end in order.
-        fn open_after_crash(&self) -> Index {
+        pub(in crate::archive) fn open_after_crash(&self) -> Index {
             let connection = rusqlite::Connection::open(self.root().join("index.db")).unwrap();
             connection.execute("DELETE FROM meta WHERE name = 'closed_us'", []).unwrap();
             drop(connection);
@@ -615,8 +671,36 @@ pub(super) mod tests {
         );
         let [gap] = &gaps(&index)[..] else { panic!("one gap") };
         assert_eq!((gap.camera.as_str(), gap.start, gap.cause), ("yard", end, GapCause::Down));
-        assert!(gap.end > minutes_ago(1));
+        assert!(gap.end > Some(minutes_ago(1)));
         assert_eq!(decode(&path).len(), SECONDS as usize * 25);
+    }
+
+    #[test]
+    fn an_event_that_went_on_ends_with_what_was_recorded_of_it() {
+        let place = Place::new();
+        let start = minutes_ago(5);
+        let open = row(1, "yard", start);
+        place.write(&open, false);
+        let event = |id, camera: &str, start| MotionEvent {
+            id,
+            camera: camera.into(),
+            start,
+            end: None,
+            reason: Reason::Motion,
+            max_score: Score::UNSEEN,
+        };
+        {
+            let index = place.open();
+            index.put(open);
+            index.put_event(event(2, "yard", start + TimeDelta::seconds(1)));
+            index.put_event(event(3, "door", start));
+        }
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        assert!(index.flush());
+        let events = index.events(&RecordingQuery::default()).unwrap().items;
+        let ends: Vec<_> = events.into_iter().map(|(event, held)| (event.id, event.end.unwrap(), held)).collect();
+        assert_eq!(ends, [(2, start + TimeDelta::seconds(SECONDS), vec![1]), (3, start, vec![])]);
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::index::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
 use super::index::{Index, IndexError};
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{self, Minute};
 
+/// So much of a file has its last lines.
+const LAST_BYTES: u64 = 16 << 10;
 /// Changes after which the index is waited for.
 const CHUNK: u32 = 1000;
 
@@ -24,6 +26,8 @@ pub enum Days {
     /// So many days of those that there are, the newest.
     Newest(usize),
     All,
+    /// Only the last lines of the two newest days: what a crash may have kept from the index.
+    LastLines,
 }
 
 /// What was put into the index.
@@ -53,14 +57,21 @@ pub enum ReplayError {
 pub fn replay(root: &Path, index: &Index, which: Days, stop: &AtomicBool) -> Result<Replayed, ReplayError> {
     let journals = Journals::of(root);
     let mut days = journals.days().map_err(ReplayError::Journals)?;
-    if let Days::Newest(count) = which {
-        while days.len() > count {
-            days.pop_first();
-        }
+    let newest = match which {
+        Days::Newest(count) => count,
+        Days::LastLines => 2,
+        Days::All => usize::MAX,
+    };
+    while days.len() > newest {
+        days.pop_first();
     }
+    if days.is_empty() && which != Days::All {
+        return Ok(Replayed::default());
+    }
+    let most_bytes = if which == Days::LastLines { LAST_BYTES } else { u64::MAX };
     let mut replay = Replay { root, index, stop, changes: 0, done: Replayed::default() };
     for (day, folders) in days {
-        let folded = replay.read(&journals, day, &folders);
+        let folded = replay.read(&journals, day, &folders, most_bytes);
         replay.apply(folded)?;
     }
     replay.flush()?;
@@ -75,7 +86,8 @@ pub fn replay(root: &Path, index: &Index, which: Days, stop: &AtomicBool) -> Res
 #[derive(Default)]
 struct Folded {
     recordings: BTreeMap<i64, Listed>,
-    gaps: Vec<Gap>,
+    gaps: BTreeMap<(String, DateTime<Utc>, &'static str), Gap>,
+    events: BTreeMap<i64, MotionEvent>,
     minutes: BTreeMap<(String, i64), Minute>,
 }
 
@@ -84,14 +96,29 @@ impl Folded {
         match entry {
             Entry::Recording(listed) => _ = self.recordings.insert(listed.recording.id, listed),
             Entry::Deleted(Deleted { id, .. }) => _ = self.recordings.remove(&id),
-            Entry::Gap(gap) => self.gaps.push(gap),
+            Entry::Gap(gap) => {
+                let known = self.gaps.entry((gap.camera.clone(), gap.start, gap.cause.name())).or_insert(gap.clone());
+                known.end = known.end.max(gap.end);
+            }
+            Entry::NoGap(gap) => {
+                self.gaps.retain(|_, known| {
+                    known.end.is_some()
+                        || (&known.camera, known.start, known.cause) != (&gap.camera, gap.start, gap.cause)
+                });
+            }
+            Entry::Event(event) => _ = self.events.insert(event.id, event),
             Entry::Score(Scores { camera, minute, seconds }) => {
                 let (minute, _) = score::place_of(minute.timestamp());
                 self.minutes.entry((camera, minute)).or_default().merge(&seconds);
             }
             Entry::Forgotten(Forgotten { camera, before, .. }) => {
                 let before_us = before.timestamp_micros();
-                self.gaps.retain(|gap| gap.camera != camera || gap.end.timestamp_micros() >= before_us);
+                self.gaps.retain(|_, gap| {
+                    gap.camera != camera || gap.end.is_none_or(|end| end.timestamp_micros() >= before_us)
+                });
+                self.events.retain(|_, event| {
+                    event.camera != camera || event.end.is_none_or(|end| end.timestamp_micros() >= before_us)
+                });
                 self.minutes.retain(|(of, minute), _| {
                     *of != camera || (minute + 1) * score::SECONDS as i64 * 1_000_000 >= before_us
                 });
@@ -109,10 +136,10 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn read(&mut self, journals: &Journals, day: NaiveDate, folders: &BTreeSet<String>) -> Folded {
+    fn read(&mut self, journals: &Journals, day: NaiveDate, folders: &BTreeSet<String>, most_bytes: u64) -> Folded {
         let mut folded = Folded::default();
         for folder in folders {
-            match journals.read(folder, day) {
+            match journals.read(folder, day, most_bytes) {
                 Ok((entries, unclear)) => {
                     self.done.unclear += unclear;
                     entries.into_iter().for_each(|entry| folded.take(entry));
@@ -133,8 +160,12 @@ impl Replay<'_> {
                 self.changed()?;
             }
         }
-        for gap in folded.gaps {
+        for gap in folded.gaps.into_values() {
             self.index.restore_gap(gap);
+            self.changed()?;
+        }
+        for event in folded.events.into_values() {
+            self.index.restore_event(event);
             self.changed()?;
         }
         for ((camera, minute), scores) in folded.minutes {
@@ -144,13 +175,15 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Does the index lack this recording, though its file is there?
+    /// Does the index lack this recording, or its end, though its file is there?
     fn is_missing(&self, recording: &Recording) -> Result<bool, ReplayError> {
-        let has_file = std::fs::symlink_metadata(self.root.join(&recording.path)).is_ok();
-        Ok(has_file
-            && self.index.recording(recording.id)?.is_none()
-            && !self.index.is_live_path(&recording.path)
-            && self.index.by_path(&recording.path)?.is_none())
+        if std::fs::symlink_metadata(self.root.join(&recording.path)).is_err() || self.index.is_live(recording.id) {
+            return Ok(false);
+        }
+        Ok(match self.index.recording(recording.id)? {
+            Some(known) => known.end.is_none() && recording.end.is_some(),
+            None => !self.index.is_live_path(&recording.path) && self.index.by_path(&recording.path)?.is_none(),
+        })
     }
 
     fn changed(&mut self) -> Result<(), ReplayError> {
@@ -216,10 +249,22 @@ mod tests {
             seconds: i64,
             cause: GapCause,
         },
+        /// A gap begins to go on, turns out to be none, or is over.
+        OpenGap {
+            camera: usize,
+            minutes: Option<i64>,
+            seconds: Option<i64>,
+        },
         Look {
             camera: usize,
             minutes: i64,
             bytes: Vec<u8>,
+        },
+        Move {
+            camera: usize,
+            minutes: i64,
+            seconds: i64,
+            score: u8,
         },
         /// All that is older goes, as retention has it.
         Forget {
@@ -241,6 +286,10 @@ mod tests {
             2 => any::<usize>().prop_map(|which| Deed::Delete { which }),
             3 => (0usize..2, minutes.clone(), 1i64..9000, cause)
                 .prop_map(|(camera, minutes, seconds, cause)| Deed::Gap { camera, minutes, seconds, cause }),
+            2 => (0usize..2, prop::option::of(minutes.clone()), prop::option::of(1i64..9000))
+                .prop_map(|(camera, minutes, seconds)| Deed::OpenGap { camera, minutes, seconds }),
+            2 => (0usize..2, minutes.clone(), 0i64..9000, any::<u8>())
+                .prop_map(|(camera, minutes, seconds, score)| Deed::Move { camera, minutes, seconds, score }),
             2 => (0usize..2, minutes.clone(), prop::collection::vec(0u8..255, 1..90))
                 .prop_map(|(camera, minutes, bytes)| Deed::Look { camera, minutes, bytes }),
             1 => (0usize..2, minutes).prop_map(|(camera, minutes)| Deed::Forget { camera, minutes }),
@@ -254,6 +303,7 @@ mod tests {
     struct Told {
         recordings: Vec<Recording>,
         gaps: Vec<Gap>,
+        events: Vec<(MotionEvent, Vec<i64>)>,
         scores: Vec<Series>,
     }
 
@@ -264,7 +314,8 @@ mod tests {
         let mut gaps = index.gaps(&query).unwrap().items;
         gaps.sort_by_key(|gap| (gap.start, gap.camera.clone(), gap.cause.name()));
         let scores = CAMERAS.map(|camera| index.scores(camera, minutes_ago(5000), minutes_ago(0)).unwrap());
-        Told { recordings: index.recordings(&query).unwrap().items, gaps, scores: scores.into() }
+        let events = index.events(&query).unwrap().items;
+        Told { recordings: index.recordings(&query).unwrap().items, gaps, events, scores: scores.into() }
     }
 
     fn lose_index(place: &Place) {
@@ -306,6 +357,26 @@ mod tests {
                         delete(place, index, row);
                     }
                 }
+                Deed::OpenGap { camera, minutes, seconds } => {
+                    let cause = GapCause::Disconnected;
+                    index.set_open_gap(CAMERAS[camera], minutes.map(|minutes| (minutes_ago(minutes), cause)));
+                    if let (Some(minutes), Some(seconds)) = (minutes, seconds) {
+                        let start = minutes_ago(minutes);
+                        let end = Some(start + TimeDelta::seconds(seconds));
+                        index.add_gap(Gap { camera: CAMERAS[camera].into(), start, end, cause });
+                        index.set_open_gap(CAMERAS[camera], None);
+                    }
+                }
+                Deed::Move { camera, minutes, seconds, score } => {
+                    let start = minutes_ago(minutes);
+                    let reason = Reason::Motion;
+                    let camera = CAMERAS[camera].to_owned();
+                    let event =
+                        MotionEvent { id: index.next_id(), camera, start, end: None, reason, max_score: Score::UNSEEN };
+                    index.put_event(event.clone());
+                    let end = Some(start + TimeDelta::seconds(seconds));
+                    index.put_event(MotionEvent { end, max_score: Score::of_byte(score), ..event });
+                }
                 Deed::Look { camera, minutes, ref bytes } => {
                     let time = |second: usize| minutes_ago(minutes) + TimeDelta::seconds(second as i64);
                     let seen = bytes.iter().enumerate().map(|(second, byte)| (time(second), Score::of_byte(*byte)));
@@ -314,7 +385,7 @@ mod tests {
                 Deed::Gap { camera, minutes, seconds, cause } => {
                     let start = minutes_ago(minutes);
                     let end = start + TimeDelta::seconds(seconds);
-                    index.add_gap(Gap { camera: CAMERAS[camera].into(), start, end, cause });
+                    index.add_gap(Gap { camera: CAMERAS[camera].into(), start, end: Some(end), cause });
                 }
                 Deed::Forget { camera, minutes } => {
                     let before = minutes_ago(minutes);
@@ -345,6 +416,8 @@ mod tests {
                     index = place.open();
                 }
             }
+            // The end of the process ends them.
+            CAMERAS.iter().for_each(|camera| index.set_open_gap(camera, None));
             let before = told(&index);
             let next = index.next_id();
             drop(index);
@@ -357,6 +430,34 @@ mod tests {
             let has_given = !told(&index).recordings.is_empty();
             prop_assert!(!has_given || index.next_id() > next, "an id is given twice");
         }
+    }
+
+    #[test]
+    fn after_a_crash_the_index_is_told_what_only_the_journal_got() {
+        let place = Place::new();
+        let index = place.open();
+        place.scan(&index);
+        let open = row(index.next_id(), "yard", minutes_ago(5));
+        index.put(open.clone());
+        assert!(index.close());
+        drop(index);
+        // The journal had two more lines when the process was killed, and the index had not.
+        let kept = fs::read(place.root().join("index.db")).unwrap();
+        let index = place.open();
+        let ended =
+            Recording { motion_s: 1.25, ..put_file(&place, Recording { path: open.path.clone(), ..open.clone() }) };
+        let _ = fs::remove_file(place.root().join(&open.path));
+        let ended = Recording { id: open.id, ..ended };
+        index.put(ended.clone());
+        let other = put_file(&place, row(index.next_id(), "door", minutes_ago(4)));
+        index.put(other.clone());
+        drop(index);
+        lose_index(&place);
+        fs::write(place.root().join("index.db"), kept).unwrap();
+        let index = place.open_after_crash();
+        assert!(!index.wants_replay());
+        assert_eq!(repair_open(place.root(), &index).replayed, 2);
+        assert_eq!(told(&index).recordings, [other, ended]);
     }
 
     #[test]

@@ -389,7 +389,8 @@ mod tests {
     fn age_is_each_cameras_own_and_takes_its_old_gaps_along() {
         let place = Place::with(&six());
         for (camera, second) in [("odd", 500), ("odd", 90_000), ("even", 500)] {
-            let gap = Gap { camera: camera.into(), start: at(second), end: at(second + 1), cause: GapCause::Down };
+            let gap =
+                Gap { camera: camera.into(), start: at(second), end: Some(at(second + 1)), cause: GapCause::Down };
             place.index.add_gap(gap);
         }
         // 96 000 s before 100 000 is 4000: recordings 1 and 3 ended before it.

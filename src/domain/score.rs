@@ -3,10 +3,13 @@
 //! Belongs here: the scale, a minute of it, how a minute is packed, and how a long time is shown in few points. Does
 //! not belong here: how change is measured (`media::detect`), and where minutes are kept (`archive::index`).
 
+use serde::{Deserialize, Serialize};
+
 /// The largest changed share of the picture in a second, on a logarithmic scale: 0 is no change, and the byte `b` from
 /// 1 to 254 is the share `10^(6 * (b - 1) / 253 - 6)`, from a millionth of the picture to all of it, in steps of 5.6 %.
 /// 255 is a second in which nobody looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Score(u8);
 
 const DECADES: f64 = 6.0;
@@ -41,6 +44,11 @@ impl Score {
             0 => Some(0.0),
             byte => Some(10f64.powf(f64::from(byte - 1) / STEPS * DECADES - DECADES)),
         }
+    }
+
+    /// Like [`Score::share`], to as many digits as the scale has steps for.
+    pub fn short_share(self) -> Option<f64> {
+        self.share().map(|share| (share * 1e8).round() / 1e8)
     }
 
     /// The larger one; not to have looked is less than to have seen nothing.

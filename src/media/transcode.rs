@@ -16,7 +16,7 @@ use super::overlay::{self, Overlay};
 use super::packet::{Packet, Session};
 use super::picture::{Picture, Scaler};
 use crate::domain::config::EncodeConfig;
-use crate::domain::stream::{StreamInfo, Track};
+use crate::domain::stream::{StreamInfo, Track, VideoTrack};
 use crate::domain::zone::Zone;
 
 /// Ticks a second where pictures keep their own times. All usual rates are whole ticks of it.
@@ -41,6 +41,8 @@ pub struct TranscoderSettings {
     pub encode: EncodeConfig,
     /// The container knows one constant rate only.
     pub needs_rate: bool,
+    /// Pictures from before this time are only decoded.
+    pub from_us: Option<i64>,
     /// For the overlay.
     pub camera: String,
     pub zone: Zone,
@@ -198,6 +200,9 @@ impl Making {
 
     fn make(&mut self, settings: &TranscoderSettings, pts_us: i64, picture: Picture) -> Result<(), TranscodeError> {
         let motion_left_us = self.motion.iter().find(|(pts, _)| *pts == pts_us).and_then(|(_, left)| *left);
+        if settings.from_us.is_some_and(|from_us| pts_us < from_us) {
+            return Ok(());
+        }
         let Some((session, stream)) = self.source.clone() else { return Ok(()) };
         let Some(pace) = &mut self.pace else { return Ok(()) };
         let Some(Place { ticks, repeats }) = pace.place(pts_us) else { return Ok(()) };
@@ -230,7 +235,8 @@ impl Making {
                     threads: 1,
                     colour: colour_of(from, settings),
                 })?;
-                let stream = Arc::new(StreamInfo { video: encoder.track()?, audio: stream.audio.clone() });
+                let video = VideoTrack { quarter_turns: stream.video.quarter_turns, ..encoder.track()? };
+                let stream = Arc::new(StreamInfo { video, audio: stream.audio.clone() });
                 self.output.insert(Output { encoder, session, stream, from: ticks, last: frame::Video::empty() })
             }
         };
@@ -456,7 +462,7 @@ mod tests {
 
     fn settings(codec: VideoCodec) -> TranscoderSettings {
         let encode = EncodeConfig { codec, scale_to: None, frame_rate: None, overlay: false, quality: 70 };
-        TranscoderSettings { encode, needs_rate: false, camera: "door".to_owned(), zone: Zone::UTC }
+        TranscoderSettings { encode, needs_rate: false, from_us: None, camera: "door".to_owned(), zone: Zone::UTC }
     }
 
     /// Four seconds of 160x120 in H.264 with B-frames, 15 pictures a second.
@@ -546,6 +552,16 @@ mod tests {
         assert!(differing(&plain, &still, 24..120) < 20);
         assert!(differing(&still, &moving, 16..32) > 300);
         assert!(differing(&still, &moving, 0..8) < 20);
+    }
+
+    #[test]
+    fn what_is_stored_already_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = clip(folder.path());
+        let from_us = input[0].pts_us() + 1_900_000;
+        let output = run(TranscoderSettings { from_us: Some(from_us), ..settings(VideoCodec::H264) }, &input, None);
+        assert!(output[0].keyframe && output[0].pts_us() >= from_us);
+        assert_eq!(output.len(), input.iter().filter(|packet| packet.pts_us() >= from_us).count());
     }
 
     #[test]

@@ -160,13 +160,8 @@ pub async fn score(
         camera,
         from: DateTime::from_timestamp(series.from_s, 0).unwrap_or(from),
         step_s: series.step_s,
-        score: series.points.iter().map(|score| score.share().map(short)).collect(),
+        score: series.points.iter().map(|score| score.short_share()).collect(),
     }))
-}
-
-/// To as many digits as the scale has steps for.
-fn short(share: f64) -> f64 {
-    (share * 1e8).round() / 1e8
 }
 
 /// Live video over a WebSocket. Not built yet.

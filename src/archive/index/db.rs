@@ -11,11 +11,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use super::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
 use super::queue::{Change, Place, Queue, Waiting};
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Gap, Recording};
-use crate::domain::score::Minute;
+use crate::domain::recording::{Gap, MotionEvent, Recording};
+use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
@@ -55,6 +55,39 @@ const MIGRATIONS: [&str; 2] = [
         seconds BLOB NOT NULL,
         PRIMARY KEY (camera, minute)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER,
+        reason TEXT NOT NULL,
+        max_score INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX events_start ON events(start_us, id);
+    CREATE INDEX events_camera_start ON events(camera, start_us, id);
+    CREATE INDEX events_length ON events(end_us - start_us);
+    CREATE INDEX events_open ON events(start_us) WHERE end_us IS NULL;
+    -- As they were listed before: by the recordings that they made.
+    INSERT INTO events SELECT id, camera, start_us + CAST(round(pre_alarm_s * 1000000) AS INTEGER), end_us, reason, 255
+        FROM recordings WHERE reason IN ('motion', 'manual') AND pre_alarm_s IS NOT NULL;
+    -- A gap that goes on has no end.
+    CREATE TABLE gaps_3 (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER,
+        cause TEXT NOT NULL,
+        UNIQUE (camera, start_us, cause)
+    ) STRICT;
+    INSERT INTO gaps_3 SELECT id, camera, start_us, end_us, cause FROM gaps;
+    DROP TABLE gaps;
+    ALTER TABLE gaps_3 RENAME TO gaps;
+    CREATE INDEX gaps_start ON gaps(start_us, id);
+    CREATE INDEX gaps_camera_start ON gaps(camera, start_us, id);
+    CREATE INDEX gaps_length ON gaps(end_us - start_us);
+    CREATE INDEX gaps_open ON gaps(start_us) WHERE end_us IS NULL;
 ",
 ];
 
@@ -186,6 +219,15 @@ impl Db {
         for Waiting { what: gap, is_noted } in queue.gaps() {
             let entry = put_gap(&transaction, gap).map(|()| Some(Entry::Gap(gap.clone())));
             let entry = unless_its_own_fault(entry, || format!("gap {gap:?}"))?;
+            entries.extend(entry.filter(|_| !is_noted));
+        }
+        for (camera, Waiting { what, is_noted }) in queue.open_gaps() {
+            let opened = set_open_gap(&transaction, camera, what.as_ref())?;
+            entries.extend(opened.into_iter().filter(|_| !is_noted));
+        }
+        for Waiting { what: event, is_noted } in queue.events() {
+            let entry = put_event(&transaction, event).map(|()| Some(Entry::Event(event.clone())));
+            let entry = unless_its_own_fault(entry, || format!("event {}", event.id))?;
             entries.extend(entry.filter(|_| !is_noted));
         }
         for (minute, camera, Waiting { what, is_noted }) in queue.minutes() {
@@ -359,13 +401,55 @@ fn seq_by_start(connection: &Connection, start_us: i64) -> rusqlite::Result<Opti
     })
 }
 
+/// Puts the one gap of a camera in that goes on now. One that did before, and has got no end, was none.
+fn set_open_gap(connection: &Connection, camera: &str, gap: Option<&Gap>) -> rusqlite::Result<Vec<Entry>> {
+    let known = gap.map(|gap| (gap.start.timestamp_micros(), gap.cause.name())).unwrap_or_default();
+    let mut none = connection.prepare_cached(
+        "DELETE FROM gaps WHERE camera = ?1 AND end_us IS NULL AND NOT (start_us = ?2 AND cause = ?3)
+         RETURNING camera, start_us, end_us, cause",
+    )?;
+    let none = none.query_map(params![camera, known.0, known.1], gap_of)?;
+    let mut entries = none.map(|gap| gap.map(Entry::NoGap)).collect::<rusqlite::Result<Vec<_>>>()?;
+    if let Some(gap) = gap {
+        put_gap(connection, gap)?;
+        entries.push(Entry::Gap(gap.clone()));
+    }
+    Ok(entries)
+}
+
+/// One with the same key is the same gap: the later end is right, and any end more than none.
 fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO gaps (camera, start_us, end_us, cause) VALUES (?, ?, ?, ?)
-             ON CONFLICT (camera, start_us, cause) DO UPDATE SET end_us = max(end_us, excluded.end_us)",
+             ON CONFLICT (camera, start_us, cause) DO UPDATE SET
+                end_us = coalesce(max(end_us, excluded.end_us), end_us, excluded.end_us)",
         )?
-        .execute(params![gap.camera, gap.start.timestamp_micros(), gap.end.timestamp_micros(), gap.cause.name()])
+        .execute(params![
+            gap.camera,
+            gap.start.timestamp_micros(),
+            gap.end.map(|end| end.timestamp_micros()),
+            gap.cause.name()
+        ])
+        .map(|_| ())
+}
+
+/// What is known of an event: one that is over does not go on again.
+fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET
+                end_us = excluded.end_us, max_score = excluded.max_score WHERE excluded.end_us IS NOT NULL",
+        )?
+        .execute(params![
+            event.id,
+            event.camera,
+            event.start.timestamp_micros(),
+            event.end.map(|end| end.timestamp_micros()),
+            event.reason.name(),
+            event.max_score.byte(),
+        ])
         .map(|_| ())
 }
 
@@ -389,13 +473,14 @@ fn put_minute(connection: &Connection, camera: &str, minute: i64, scores: &Minut
 /// Tables of what a camera had at a time, each with SQL for when it begins and ends.
 const RECORDINGS: (&str, &str, &str) = ("recordings", "start_us", "end_us");
 const GAPS: (&str, &str, &str) = ("gaps", "start_us", "end_us");
+const EVENTS: (&str, &str, &str) = ("events", "start_us", "end_us");
 const SCORES: (&str, &str, &str) = ("scores", "minute * 60000000", "(minute + 1) * 60000000");
 
 /// Forgets what a camera had before a moment, except on days of which an older recording is left. Returns the days
 /// on which there was something.
 fn forget(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
     let mut days = BTreeSet::new();
-    for (table, start_us, end_us) in [GAPS, SCORES] {
+    for (table, start_us, end_us) in [GAPS, EVENTS, SCORES] {
         let sql = format!(
             "DELETE FROM {table} WHERE camera = ?1 AND {end_us} < ?2 AND {start_us} / {DAY_US} NOT IN
                 (SELECT start_us / {DAY_US} FROM recordings WHERE camera = ?1 AND start_us < ?2)
@@ -409,7 +494,7 @@ fn forget(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusql
 /// The days before a moment of which anything is left.
 fn days_left(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
     let mut days = BTreeSet::new();
-    for (table, start_us, _) in [RECORDINGS, GAPS, SCORES] {
+    for (table, start_us, _) in [RECORDINGS, GAPS, EVENTS, SCORES] {
         let sql = format!("SELECT DISTINCT {start_us} / {DAY_US} FROM {table} WHERE camera = ?1 AND {start_us} < ?2");
         days.append(&mut days_of(connection, &sql, camera, before)?);
     }
@@ -452,13 +537,26 @@ pub(super) fn recording_of(row: &Row<'_>) -> rusqlite::Result<Recording> {
     })
 }
 
+/// Reads `id, camera, start_us, end_us, reason, max_score`.
+pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<MotionEvent> {
+    let reason: String = row.get(4)?;
+    Ok(MotionEvent {
+        id: row.get(0)?,
+        camera: row.get(1)?,
+        start: utc(row.get(2)?),
+        end: row.get::<_, Option<i64>>(3)?.map(utc),
+        reason: Reason::from_name(&reason).unwrap_or(Reason::Motion),
+        max_score: Score::of_byte(row.get(5)?),
+    })
+}
+
 /// Reads `camera, start_us, end_us, cause`.
 pub(super) fn gap_of(row: &Row<'_>) -> rusqlite::Result<Gap> {
     let cause: String = row.get(3)?;
     Ok(Gap {
         camera: row.get(0)?,
         start: utc(row.get(1)?),
-        end: utc(row.get(2)?),
+        end: row.get::<_, Option<i64>>(2)?.map(utc),
         cause: GapCause::from_name(&cause).unwrap_or(GapCause::Crash),
     })
 }
@@ -495,7 +593,7 @@ pub(super) fn salvage_gaps(path: &Path) -> Vec<Gap> {
         let connection = Connection::open_with_flags(path, flags)?;
         let mut statement = connection.prepare("SELECT camera, start_us, end_us, cause FROM gaps ORDER BY id")?;
         let rows = statement.query_map([], gap_of)?;
-        Ok(rows.map_while(Result::ok).filter(|gap| gap.start <= gap.end).collect())
+        Ok(rows.map_while(Result::ok).filter(|gap| gap.end.is_none_or(|end| gap.start <= end)).collect())
     };
     read().unwrap_or_default()
 }

@@ -9,14 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::Minute;
 
 /// The journals' folder in the archive's root. A camera's name can't begin with a dot, and no scan looks into it.
@@ -34,6 +34,9 @@ pub enum Entry {
     Recording(Listed),
     Deleted(Deleted),
     Gap(Gap),
+    /// A gap that went on was none.
+    NoGap(Gap),
+    Event(MotionEvent),
     Score(Scores),
     Forgotten(Forgotten),
 }
@@ -87,7 +90,8 @@ impl Entry {
         match self {
             Entry::Recording(Listed { recording, .. }) => (&recording.camera, recording.start.date_naive()),
             Entry::Deleted(deleted) => (&deleted.camera, deleted.start.date_naive()),
-            Entry::Gap(gap) => (&gap.camera, gap.start.date_naive()),
+            Entry::Gap(gap) | Entry::NoGap(gap) => (&gap.camera, gap.start.date_naive()),
+            Entry::Event(event) => (&event.camera, event.start.date_naive()),
             Entry::Score(scores) => (&scores.camera, scores.minute.date_naive()),
             Entry::Forgotten(forgotten) => (&forgotten.camera, forgotten.day),
         }
@@ -169,10 +173,18 @@ impl Journals {
         }
     }
 
-    /// The lines of a file in their order, and how many could not be understood.
-    pub fn read(&self, folder: &str, day: NaiveDate) -> io::Result<(Vec<Entry>, usize)> {
+    /// The lines of a file in their order, or of its last bytes, and how many could not be understood.
+    pub fn read(&self, folder: &str, day: NaiveDate, most_bytes: u64) -> io::Result<(Vec<Entry>, usize)> {
+        let mut file = File::open(self.path(folder, day))?;
+        let skipped = file.metadata()?.len().saturating_sub(most_bytes);
         let mut text = Vec::new();
-        File::open(self.path(folder, day))?.read_to_end(&mut text)?;
+        file.seek(SeekFrom::Start(skipped))?;
+        file.read_to_end(&mut text)?;
+        if skipped > 0 {
+            // The first may be half a line.
+            let first = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1);
+            text.drain(..first);
+        }
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut unclear = 0;
         let entries = text[..whole]
@@ -252,7 +264,7 @@ fn whole_lines(file: &File) -> io::Result<u64> {
 mod tests {
     use super::super::tests::{at, recording};
     use super::*;
-    use crate::domain::camera::GapCause;
+    use crate::domain::camera::{GapCause, Reason};
     use crate::domain::score::Score;
 
     fn listed(id: i64, camera: &str, second: i64) -> Entry {
@@ -265,7 +277,16 @@ mod tests {
         vec![
             listed(1, "yard", 0),
             Entry::Deleted(Deleted { id: 1, camera: "yard".into(), start: at(0) }),
-            Entry::Gap(Gap { camera: "yard".into(), start: at(0), end: at(5), cause: GapCause::DiskTooSlow }),
+            Entry::Gap(Gap { camera: "yard".into(), start: at(0), end: Some(at(5)), cause: GapCause::DiskTooSlow }),
+            Entry::NoGap(Gap { camera: "yard".into(), start: at(7), end: None, cause: GapCause::Crash }),
+            Entry::Event(MotionEvent {
+                id: 9,
+                camera: "yard".into(),
+                start: at(1),
+                end: None,
+                reason: Reason::Motion,
+                max_score: Score::UNSEEN,
+            }),
             Entry::Score(Scores { camera: "yard".into(), minute: at(40), seconds: minute }),
             Entry::Forgotten(Forgotten { camera: "yard".into(), day: at(0).date_naive(), before: at(0) }),
         ]
@@ -288,7 +309,7 @@ mod tests {
         }
 
         fn read(&self) -> (Vec<Entry>, usize) {
-            self.journals.read("yard", self.day).unwrap()
+            self.journals.read("yard", self.day, u64::MAX).unwrap()
         }
     }
 
@@ -319,6 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_lines_are_whole_ones() {
+        let place = Place::new();
+        place.journals.append(&all_kinds()).unwrap();
+        let length = fs::metadata(place.path()).unwrap().len();
+        for most in 0..=length + 1 {
+            let (entries, unclear) = place.journals.read("yard", place.day, most).unwrap();
+            assert_eq!((unclear, &entries[..]), (0, &all_kinds()[all_kinds().len() - entries.len()..]));
+            assert_eq!(entries.len() == all_kinds().len(), most >= length);
+        }
+    }
+
+    #[test]
     fn what_a_newer_version_writes_is_passed_over() {
         let place = Place::new();
         place.journals.append(&[listed(1, "yard", 0)]).unwrap();
@@ -343,7 +376,7 @@ mod tests {
         let days = place.journals.days().unwrap();
         let days: Vec<Vec<&str>> = days.values().map(|folders| folders.iter().map(String::as_str).collect()).collect();
         assert_eq!(days, [vec!["_", "yard"], vec!["door", "yard"]]);
-        assert_eq!(place.journals.read("_", place.day).unwrap().0, entries[3..]);
+        assert_eq!(place.journals.read("_", place.day, u64::MAX).unwrap().0, entries[3..]);
         assert_eq!(fs::read_dir(place.folder.path()).unwrap().count(), 1);
     }
 

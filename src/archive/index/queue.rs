@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::Minute;
 
 /// Rows and gaps that may wait while the disk fails; beyond it the oldest are given up (a scan of the files
@@ -57,6 +57,9 @@ impl<T> Waiting<T> {
 pub(super) struct Queue {
     rows: BTreeMap<i64, Waiting<Change>>,
     gaps: BTreeMap<GapKey, Waiting<Gap>>,
+    /// By camera: the gap that goes on now, or that none does.
+    open_gaps: BTreeMap<String, Waiting<Option<Gap>>>,
+    events: BTreeMap<i64, Waiting<MotionEvent>>,
     minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
     /// Gaps that ended before are forgotten, by camera.
     forgotten: BTreeMap<String, DateTime<Utc>>,
@@ -94,11 +97,35 @@ impl Queue {
         self.bound();
     }
 
+    /// Which gap of a camera goes on.
+    pub fn set_open_gap(&mut self, camera: &str, gap: Option<Gap>) {
+        self.open_gaps.insert(camera.to_owned(), Waiting::new(gap));
+    }
+
+    pub fn open_gaps(&self) -> impl Iterator<Item = (&str, &Waiting<Option<Gap>>)> {
+        self.open_gaps.iter().map(|(camera, gap)| (camera.as_str(), gap))
+    }
+
     /// A gap that the journal has.
     pub fn restore_gap(&mut self, gap: Gap) {
         let key = (gap.start, gap.camera.clone(), gap.cause.name());
         self.gaps.entry(key).or_insert(Waiting { what: gap, is_noted: true });
         self.bound();
+    }
+
+    pub fn put_event(&mut self, event: MotionEvent) {
+        self.events.insert(event.id, Waiting::new(event));
+        self.bound();
+    }
+
+    /// An event that the journal has.
+    pub fn restore_event(&mut self, event: MotionEvent) {
+        self.events.entry(event.id).or_insert(Waiting { what: event, is_noted: true });
+        self.bound();
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = &Waiting<MotionEvent>> {
+        self.events.values()
     }
 
     /// Takes what was seen of a minute, from a camera or from the journal.
@@ -135,6 +162,8 @@ impl Queue {
     pub fn noted(&mut self) {
         self.rows.values_mut().for_each(|row| row.is_noted = true);
         self.gaps.values_mut().for_each(|gap| gap.is_noted = true);
+        self.open_gaps.values_mut().for_each(|gap| gap.is_noted = true);
+        self.events.values_mut().for_each(|event| event.is_noted = true);
         self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
     }
 
@@ -143,11 +172,11 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len() + self.gaps.len() + self.minutes.len()
+        self.rows.len() + self.gaps.len() + self.events.len() + self.minutes.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.forgotten.is_empty() && !self.is_replayed
+        self.len() == 0 && self.open_gaps.is_empty() && self.forgotten.is_empty() && !self.is_replayed
     }
 
     pub fn given_up(&self) -> u64 {
@@ -173,6 +202,12 @@ impl Queue {
         for (key, gap) in failed.gaps {
             self.gaps.entry(key).or_insert(gap);
         }
+        for (camera, gap) in failed.open_gaps {
+            self.open_gaps.entry(camera).or_insert(gap);
+        }
+        for (id, event) in failed.events {
+            self.events.entry(id).or_insert(event);
+        }
         for ((minute, camera), scores) in failed.minutes {
             self.see(&camera, minute, &scores.what, scores.is_noted);
         }
@@ -187,6 +222,10 @@ impl Queue {
     fn bound(&mut self) {
         while self.rows.len() > MOST {
             self.rows.pop_first();
+            self.given_up += 1;
+        }
+        while self.events.len() > MOST {
+            self.events.pop_first();
             self.given_up += 1;
         }
         while self.minutes.len() > MOST {
@@ -236,7 +275,7 @@ mod tests {
         let mut queue = Queue::default();
         for id in 0..MOST as i64 + 10 {
             queue.put(recording(id, "a", id), Place::Last);
-            queue.add_gap(Gap { camera: "a".into(), start: at(id), end: at(id + 1), cause: GapCause::Down });
+            queue.add_gap(Gap { camera: "a".into(), start: at(id), end: Some(at(id + 1)), cause: GapCause::Down });
         }
         assert_eq!((queue.len(), queue.given_up()), (2 * MOST, 20));
         assert_eq!(queue.get(9), None);

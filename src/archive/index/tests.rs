@@ -33,7 +33,7 @@ pub(in crate::archive) fn recording(id: i64, camera: &str, second: i64) -> Recor
 }
 
 fn gap(camera: &str, second: i64, cause: GapCause) -> Gap {
-    Gap { camera: camera.into(), start: at(second), end: at(second + 10), cause }
+    Gap { camera: camera.into(), start: at(second), end: Some(at(second + 10)), cause }
 }
 
 /// Waits for a fact, with a deadline.
@@ -163,8 +163,9 @@ fn a_cursor_of_someone_elses_is_refused() {
         let query = RecordingQuery { cursor: Some(cursor.into()), ..RecordingQuery::default() };
         assert!(matches!(index.recordings(&query), Err(IndexError::BadCursor)), "{cursor}");
     }
-    let query = RecordingQuery { cursor: Some("1_2".into()), ..RecordingQuery::default() };
+    let query = RecordingQuery { cursor: Some("1".into()), ..RecordingQuery::default() };
     assert!(matches!(index.gaps(&query), Err(IndexError::BadCursor)));
+    assert!(matches!(index.events(&query), Err(IndexError::BadCursor)));
 }
 
 #[test]
@@ -253,18 +254,44 @@ fn a_gap_that_goes_on_is_one_gap() {
     let index = Index::open(folder.path()).unwrap();
     index.add_gap(gap("yard", 0, GapCause::Disconnected));
     index.flush();
-    index.add_gap(Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) });
+    index.add_gap(Gap { end: Some(at(99)), ..gap("yard", 0, GapCause::Disconnected) });
     index.add_gap(gap("yard", 0, GapCause::Reload));
     index.add_gap(gap("door", 50, GapCause::Down));
     index.flush();
     let ask = |query: RecordingQuery| index.gaps(&query).unwrap();
     assert_eq!(ask(RecordingQuery::default()).items.len(), 3);
     let yard = ask(RecordingQuery { camera: Some("yard".into()), from: Some(at(20)), ..RecordingQuery::default() });
-    assert_eq!(yard.items, [Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) }]);
+    assert_eq!(yard.items, [Gap { end: Some(at(99)), ..gap("yard", 0, GapCause::Disconnected) }]);
     let first = ask(RecordingQuery { limit: 1, ..RecordingQuery::default() });
     assert_eq!(first.items[0].camera, "door");
     let second = ask(RecordingQuery { limit: 2, cursor: first.next, ..RecordingQuery::default() });
     assert_eq!((second.items.len(), second.next), (2, None));
+}
+
+#[test]
+fn a_gap_that_goes_on_has_no_end_and_may_turn_out_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let gaps = || {
+        assert!(index.flush());
+        index.gaps(&RecordingQuery::default()).unwrap().items
+    };
+    let open = |second, cause| Gap { end: None, ..gap("yard", second, cause) };
+    index.set_open_gap("yard", Some((at(5), GapCause::Disconnected)));
+    index.set_open_gap("door", Some((at(0), GapCause::Reload)));
+    assert_eq!(gaps(), [open(5, GapCause::Disconnected), Gap { camera: "door".into(), ..open(0, GapCause::Reload) }]);
+    // Its cause is known better by now; then it is over.
+    index.set_open_gap("yard", Some((at(5), GapCause::Crash)));
+    index.set_open_gap("door", None);
+    assert_eq!(gaps(), [open(5, GapCause::Crash)]);
+    let after = RecordingQuery { from: Some(at(1000)), ..RecordingQuery::default() };
+    assert_eq!(index.gaps(&after).unwrap().items.len(), 1);
+    index.add_gap(gap("yard", 5, GapCause::Crash));
+    index.set_open_gap("yard", None);
+    assert_eq!(gaps(), [gap("yard", 5, GapCause::Crash)]);
+    // What comes late does not open it again.
+    index.add_gap(open(5, GapCause::Crash));
+    assert_eq!(gaps(), [gap("yard", 5, GapCause::Crash)]);
 }
 
 #[test]
@@ -460,6 +487,38 @@ fn a_disk_that_fails_keeps_the_changes_and_takes_them_when_it_is_well() {
     blocker.execute_batch("ROLLBACK").unwrap();
     wait_for("it heals by itself", || index.trouble().is_none());
     assert_eq!(index.recording(2).unwrap().unwrap().bytes, 77);
+}
+
+#[test]
+fn an_index_of_the_first_version_keeps_its_rows_and_tells_their_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    old.execute_batch(db::MIGRATIONS[0]).unwrap();
+    let us = |second| at(second).timestamp_micros();
+    let values = format!("(1, 9, 'yard', {}, {}, 2.5, 5, 'yard/1.mp4', 1.5, 1, 'motion')", us(0), us(60));
+    let continuous = format!("(2, 10, 'yard', {}, {}, NULL, 5, 'yard/2.mp4', 0, 1, 'continuous')", us(60), us(90));
+    old.execute_batch(&format!(
+        "INSERT INTO recordings (id, seq, camera, start_us, end_us, pre_alarm_s, bytes, path, motion_s, complete, reason)
+            VALUES {values}, {continuous};
+         INSERT INTO gaps (camera, start_us, end_us, cause) VALUES ('yard', {}, {}, 'reload');
+         PRAGMA user_version = 1",
+        us(0),
+        us(10),
+    ))
+    .unwrap();
+    drop(old);
+    let index = Index::open(folder.path()).unwrap();
+    assert_eq!((index.trouble(), all(&index)), (None, vec![2, 1]));
+    assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items, [gap("yard", 0, GapCause::Reload)]);
+    let event = MotionEvent {
+        id: 1,
+        camera: "yard".into(),
+        start: at(0) + TimeDelta::milliseconds(2500),
+        end: Some(at(60)),
+        reason: Reason::Motion,
+        max_score: Score::UNSEEN,
+    };
+    assert_eq!(index.events(&RecordingQuery::default()).unwrap().items, [(event, vec![1])]);
 }
 
 /// What a camera sees in a second of the day: nothing at night but for noise, a busy street by day.

@@ -84,7 +84,9 @@ fn parse_tracks(tracks: &[u8]) -> Option<StreamInfo> {
             let side = |id| u32::try_from(uint(child(picture, id)?)).ok();
             let (width, height) = (side(id::PIXEL_WIDTH)?, side(id::PIXEL_HEIGHT)?);
             let config_record = private.to_vec();
-            video = Some(VideoTrack { codec, width, height, timescale: TIMESCALE, config_record });
+            // Matroska as it is written here does not tell how pictures are turned.
+            let (quarter_turns, timescale) = (0, TIMESCALE);
+            video = Some(VideoTrack { codec, width, height, quarter_turns, timescale, config_record });
         } else if let Some(sound) = child(entry, id::AUDIO) {
             let (codec, config_record) = match child(entry, id::CODEC_ID)? {
                 b"A_AAC" => (AudioCodec::Aac, private.to_vec()),

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Co64, Codec, Ctts, CttsEntry, Decode, Dfla, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry,
-    Encode, Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Mdhd, Mdia, Mehd, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd,
-    Stbl, Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Encode, Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Matrix, Mdhd, Mdia, Mehd, Minf, Moov, Mp4a, Mvex, Mvhd,
+    Smhd, Stbl, Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual,
+    Vmhd,
 };
 
 use super::table::SampleTable;
@@ -136,6 +137,9 @@ pub(super) fn stream_of(moov: &Moov) -> Option<StreamInfo> {
         Codec::Jpeg(entry) => (VideoCodec::Mjpeg, &entry.visual),
         _ => return None,
     };
+    let matrix = moov.trak.iter().find(|trak| trak.tkhd.track_id == VIDEO_TRACK).map(|trak| &trak.tkhd.matrix);
+    let turned = |turns: &u8| matrix == Some(&display_matrix(*turns, visual.width, visual.height));
+    let quarter_turns = (0..4).find(turned).unwrap_or(0);
     let (width, height) = (visual.width.into(), visual.height.into());
     let audio = entry(AUDIO_TRACK).and_then(|(timescale, audio)| {
         let (codec, head, config_record) = match audio {
@@ -157,12 +161,25 @@ pub(super) fn stream_of(moov: &Moov) -> Option<StreamInfo> {
         };
         Some(AudioTrack { codec, sample_rate, channels: head.channel_count, timescale, config_record })
     });
-    Some(StreamInfo { video: VideoTrack { codec, width, height, timescale, config_record }, audio })
+    Some(StreamInfo { video: VideoTrack { codec, width, height, quarter_turns, timescale, config_record }, audio })
 }
 
 enum Kind<'a> {
     Video(&'a VideoTrack),
     Audio(&'a AudioTrack),
+}
+
+/// How players turn pictures of this size, clockwise, and move them back to where they were.
+fn display_matrix(quarter_turns: u8, width: u16, height: u16) -> Matrix {
+    const ONE: i32 = 1 << 16;
+    let (right, down) = (i32::from(width) << 16, i32::from(height) << 16);
+    let (a, b, c, d, x, y) = match quarter_turns % 4 {
+        0 => return Matrix::default(),
+        1 => (0, ONE, -ONE, 0, down, 0),
+        2 => (-ONE, 0, 0, -ONE, right, down),
+        _ => (0, -ONE, ONE, 0, 0, right),
+    };
+    Matrix { a, b, c, d, x, y, ..Matrix::default() }
 }
 
 fn track(kind: Kind<'_>, created: u64, lead: u64) -> io::Result<Trak> {
@@ -184,6 +201,10 @@ fn track(kind: Kind<'_>, created: u64, lead: u64) -> io::Result<Trak> {
             in_movie: true,
             alternate_group: u16::from(!is_video),
             volume: u8::from(!is_video).into(),
+            matrix: match kind {
+                Kind::Video(video) => display_matrix(video.quarter_turns, width, height),
+                Kind::Audio(_) => Matrix::default(),
+            },
             width: width.into(),
             height: height.into(),
             ..Default::default()
