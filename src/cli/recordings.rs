@@ -16,9 +16,12 @@ use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
 use crate::archive::state::{StateDb, StateError};
 use crate::archive::{paths, recovery};
+use crate::clock;
 use crate::config::{self, Loaded};
 use crate::domain::camera::Reason;
+use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recording::{ListedRecording, Recording, RecordingQuery};
+use crate::domain::retention::age_limit;
 use crate::media::readback::read_back;
 
 /// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
@@ -124,7 +127,7 @@ fn on_archive(command: &RecordingsCommand, loaded: &Loaded, out: &mut dyn Write)
     let root = &loaded.global.archive.path;
     match command {
         RecordingsCommand::List(arguments) => list(root, arguments, out),
-        RecordingsCommand::Verify(arguments) => verify(root, arguments, out),
+        RecordingsCommand::Verify(arguments) => verify(loaded, arguments, out),
         RecordingsCommand::Repair => repair(root, out),
         RecordingsCommand::Retention(arguments) => retention::run(arguments, loaded, out),
     }
@@ -208,7 +211,8 @@ fn progress(length: Option<u64>, template: &str) -> ProgressBar {
     bar
 }
 
-fn verify(root: &Path, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+fn verify(loaded: &Loaded, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let root = loaded.global.archive.path.as_path();
     let index = IndexReader::open(root)?;
     // What libav has to say comes back as errors.
     ffmpeg_next::util::log::set_level(ffmpeg_next::util::log::Level::Quiet);
@@ -219,7 +223,9 @@ fn verify(root: &Path, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::R
     })?;
     let bar = progress(Some(total), "{bar:40} {bytes}/{total_bytes} {eta} {wide_msg}");
     let (mut checked, mut wrong, mut open) = (0_u64, 0_u64, 0_u64);
-    let mut holes = Holes { index: &index, later: BTreeMap::new(), found: 0 };
+    let cameras = config::scan_cameras(loaded).cameras;
+    let cameras = cameras.into_iter().filter_map(|(name, camera)| Some((name, camera.ok()?))).collect();
+    let mut holes = Holes { index: &index, cameras, later: BTreeMap::new(), found: 0 };
     each(&index, &arguments.selection, |row| {
         bar.set_message(row.path.clone());
         if row.end.is_none() {
@@ -253,18 +259,29 @@ fn verify(root: &Path, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::R
 /// Looks for what is missing between the recordings of a camera that records continuously.
 struct Holes<'a> {
     index: &'a IndexReader,
+    /// As they are configured now.
+    cameras: BTreeMap<String, CameraConfig>,
     /// By camera: the start of the recording that was visited last, if it is a continuous one.
     later: BTreeMap<String, Option<DateTime<Utc>>>,
     found: u64,
 }
 
 impl Holes<'_> {
+    /// Should what was recorded after this moment be there? Not where the schedule says otherwise, nor where only the
+    /// events are kept by now.
+    fn goes_on(&self, camera: &str, end: DateTime<Utc>) -> bool {
+        let Some(CameraConfig { record, retention, .. }) = self.cameras.get(camera) else { return true };
+        let is_scheduled = record.schedule.is_none() || record.mode_at(end + HOLE) == RecordMode::Continuous;
+        let plain_until = age_limit(clock::utc_now(), retention.max_age).filter(|_| retention.events_max_age.is_some());
+        is_scheduled && plain_until.is_none_or(|until| end >= until)
+    }
+
     /// What is missing between this recording and the one that was visited before, which is the next in time.
     fn before(&mut self, row: &Recording) -> anyhow::Result<Option<String>> {
         let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
         let later = self.later.insert(row.camera.clone(), is_continuous.then_some(row.start)).flatten();
         let (Some(end), Some(next), true) = (row.end, later, is_continuous) else { return Ok(None) };
-        if next - end <= HOLE {
+        if next - end <= HOLE || !self.goes_on(&row.camera, end) {
             return Ok(None);
         }
         let query =
@@ -585,6 +602,19 @@ mod tests {
         assert_eq!(code, 1, "{text}");
         assert!(text.contains("yard/1.mp4: the next begins 118.0 s later and no gap tells why"), "{text}");
         assert!(text.contains("1 stretches are missing"), "{text}");
+        // The schedule said so, or only the events are left.
+        fs::create_dir(place.path("config.d")).unwrap();
+        for (keys, code) in [
+            ("record: { mode: off, schedule: \"daily\" }", 1),
+            ("record: { mode: off, schedule: \"22:00-22:14 continuous\", timezone: UTC }", 0),
+            ("record: { mode: off, schedule: \"22:00-23:00 continuous\", timezone: UTC }", 1),
+            ("retention: { max_age: 1d, events: 36500d }", 0),
+            ("retention: { max_age: 1d }", 1),
+        ] {
+            fs::write(place.path("config.d/yard.yaml"), format!("source: a.mp4\n{keys}\n")).unwrap();
+            assert_eq!(place.run(&["verify", "--no-decode"]).0, code, "{keys}");
+        }
+        fs::remove_dir_all(place.path("config.d")).unwrap();
         let [first, last] = [1, 3].map(|id| place.index.recording(id).unwrap().unwrap());
         let gap = |start, end| Gap { camera: "yard".into(), start, end: Some(end), cause: GapCause::Down };
         let middle = first.start + TimeDelta::seconds(60);
