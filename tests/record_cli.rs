@@ -118,6 +118,9 @@ fn a_file_is_recorded_faster_than_it_plays_with_the_events_that_detect_finds() {
     assert_events_are_recorded(&long_clip(), "");
     let spec = Clip::spec().size(160, 120).seconds(60.0).audio(AudioCodec::Aac).codec(Codec::H265).bframes(2);
     assert_events_are_recorded(&spec.motion(8.0, 10.0).motion(40.0, 41.0).make(), "");
+    // The last pictures are still in the decoder when the file is over.
+    let spec = Clip::spec().size(160, 120).seconds(30.0).bframes(2).motion(8.0, 8.2).motion(29.8, 30.0);
+    assert_events_are_recorded(&spec.make(), "");
 }
 
 #[test]
