@@ -18,7 +18,7 @@ use super::messages::{
 };
 use super::registry::CameraEntry;
 use super::shared::Shared;
-use super::writer::{DISK_ALARM, WriterActor};
+use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
@@ -231,12 +231,14 @@ impl CameraActor {
             },
             container: config.record.container,
             audio: config.record.audio,
+            encode: config.record.encode,
             detects: config.detect.enabled,
         };
         let recorder = CameraRecorder::new(
             &config.name,
             settings,
             Arc::clone(&shared.archive),
+            shared.pool.clone(),
             Arc::clone(&ring),
             Arc::clone(&entry.counters),
         );
@@ -683,6 +685,6 @@ impl Handler<TriggerByHand> for CameraActor {
 
 impl Drop for CameraActor {
     fn drop(&mut self) {
-        self.shared.registry.clear_alarm(DISK_ALARM, Some(&self.config.name));
+        writer::clear_alarms(&self.shared.registry, &self.config.name);
     }
 }

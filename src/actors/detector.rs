@@ -11,7 +11,6 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
-use super::pool::Pool;
 use super::registry::{CameraEntry, Registry};
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
@@ -21,6 +20,7 @@ use crate::domain::config::DetectConfig;
 use crate::domain::motion::MotionChange;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
+use crate::pool::Pool;
 
 /// Triggers that are kept for a new writer.
 const KEPT_TRIGGERS: usize = 16;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use actix::Recipient;
 
 use super::messages::{Feed, FeedNews, FeedReport, Frame};
-use crate::archive::panic_text;
 use crate::domain::camera::Counters;
 use crate::domain::source_url::SourceKind;
 use crate::domain::stream::Track;
@@ -19,6 +18,7 @@ use crate::failpoint;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 use crate::media::source::{self, Cancel, OpenOptions, SourceError};
+use crate::pool::panic_text;
 
 /// A file that is not played in real time runs so far ahead of detector and recorder: less than either may lag
 /// behind (see `looker`, `archive::recorder`) and than the ring keeps beyond the pre-alarm.

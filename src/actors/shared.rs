@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::pool::Pool;
 use super::registry::Registry;
 use crate::archive::Archive;
+use crate::pool::Pool;
 
 /// How files are played that stand in for a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

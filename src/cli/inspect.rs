@@ -18,7 +18,8 @@ use crate::domain::motion::MotionState;
 use crate::domain::separation::{Separation, middle};
 use crate::domain::source_url::SourceKind;
 use crate::media::decode::DecodeCounts;
-use crate::media::encode::{EncodeError, VideoFile};
+use crate::media::encode::EncoderError;
+use crate::media::encode::file::{EncodeError, VideoFile};
 use crate::media::packet::Session;
 use crate::media::panes::{Facts, Panes};
 use crate::media::picture::{BgrView, Picture, ToBgr};
@@ -232,8 +233,8 @@ fn write(video: &mut Option<VideoFile>, path: &Path, drawing: BgrView, at_us: i6
 
 fn encode_trouble(error: EncodeError) -> Trouble {
     match error {
-        EncodeError::File { .. } | EncodeError::NoEncoder => Trouble::Input(error.to_string()),
-        EncodeError::Libav(_) => Trouble::Ours(error.into()),
+        EncodeError::File { .. } | EncodeError::Encoder(EncoderError::Missing(_)) => Trouble::Input(error.to_string()),
+        EncodeError::Encoder(_) | EncodeError::Libav(_) => Trouble::Ours(error.into()),
     }
 }
 

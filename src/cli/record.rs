@@ -15,7 +15,6 @@ use super::limit::LimitArgs;
 use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
-use crate::actors::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::shared::{Playback, Shared};
 use crate::archive::Archive;
@@ -25,6 +24,7 @@ use crate::domain::camera::CameraState;
 use crate::domain::config::{CameraConfig, SyncCadence};
 use crate::domain::source_url::SourceKind;
 use crate::logging;
+use crate::pool::Pool;
 
 const TICK: Duration = Duration::from_millis(100);
 

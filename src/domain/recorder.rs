@@ -162,6 +162,14 @@ impl Recorder {
         spans.map(|span| (span.last_us.min(to_us) - span.onset_us.max(from_us)).max(0)).sum()
     }
 
+    /// For how long the event that goes on at `pts_us` still lasts, as far as is known: all of the minimal duration
+    /// while something moves. None: nothing has moved, or it is over.
+    pub fn motion_left_us(&self, pts_us: i64) -> Option<i64> {
+        let spans = self.event.iter().flat_map(|event| &event.motion);
+        let since_us = spans.filter(|span| span.onset_us <= pts_us).map(|span| (pts_us - span.last_us).max(0)).min()?;
+        Some(self.config.minimal_duration_us - since_us).filter(|left_us| *left_us > 0)
+    }
+
     /// Is everything recorded, whether something moves or not?
     fn records_all(&self) -> bool {
         match self.config.mode {

@@ -265,6 +265,7 @@ pub(super) fn open_decoder(
         VideoCodec::H264 => ffmpeg::codec::Id::H264,
         VideoCodec::H265 => ffmpeg::codec::Id::HEVC,
         VideoCodec::Mjpeg => ffmpeg::codec::Id::MJPEG,
+        VideoCodec::Mpeg4 => ffmpeg::codec::Id::MPEG4,
     };
     av::init();
     let codec = ffmpeg::decoder::find(id).ok_or("libav was built without a decoder for it")?;
@@ -275,7 +276,7 @@ pub(super) fn open_decoder(
         ..Default::default()
     });
     // libav tells lengths from start codes by what the parameter sets look like.
-    let parameter_sets = match length_prefixed {
+    let parameter_sets = match length_prefixed || video.codec == VideoCodec::Mpeg4 {
         true => video.config_record.clone(),
         false => start_coded(video),
     };
@@ -290,6 +291,13 @@ pub(super) fn carry(carrier: &mut ffmpeg::Packet, packet: &Packet) {
     unsafe_av::share(carrier, &packet.payload);
     carrier.set_pts(Some(packet.pts));
     carrier.set_dts(Some(packet.dts));
+}
+
+/// `packet`'s bytes, shared.
+pub(super) fn shared(packet: &Packet) -> ffmpeg::Packet {
+    let mut carrier = ffmpeg::Packet::empty();
+    carry(&mut carrier, packet);
+    carrier
 }
 
 /// The parameter sets of `avcC` or `hvcC` as NAL units with start codes; empty where there are none: they come in

@@ -186,6 +186,10 @@ fn video_entry(video: &VideoTrack) -> io::Result<Codec> {
             Hvc1 { visual, hvcc: Hvcc::decode_body(&mut record).map_err(bad)?, ..Default::default() }.into()
         }
         VideoCodec::Mjpeg => Jpeg { visual, ..Default::default() }.into(),
+        VideoCodec::Mpeg4 => {
+            let what = "mp4 takes no MPEG-4 Part 2 video here (set record.container to avi or mkv)";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
     })
 }
 

@@ -588,6 +588,7 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
             Id::H264 => VideoCodec::H264,
             Id::HEVC => VideoCodec::H265,
             Id::MJPEG => VideoCodec::Mjpeg,
+            Id::MPEG4 => VideoCodec::Mpeg4,
             _ if parameters.medium() == media::Type::Video => {
                 unsupported.insert(id.name());
                 continue;
@@ -606,7 +607,7 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
     let Some((stream, codec)) = video else {
         let (kind, what) = if !unsupported.is_empty() {
             let what = format!(
-                "its video is {}, which Tarsier cannot record; set the camera to H.264, H.265 or MJPEG",
+                "its video is {}, which Tarsier cannot record; set the camera to H.264, H.265, MPEG-4 or MJPEG",
                 list(&unsupported)
             );
             (SourceErrorKind::Unsupported, what)
@@ -627,14 +628,17 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
     let rate = [stream.avg_frame_rate(), stream.rate()].into_iter().find(|rate| rate.numerator() > 0);
     let parameters = stream.parameters();
     // SAFETY: the parameters belong to the open input, which outlives this reading of them.
-    let (extradata, reorder) = unsafe {
+    let (extradata, reorder, size) = unsafe {
         let parameters = &*parameters.as_ptr();
-        (copied(parameters.extradata, parameters.extradata_size), parameters.video_delay)
+        let side = |pixels| u32::try_from(pixels).unwrap_or(0);
+        let size = (side(parameters.width), side(parameters.height));
+        (copied(parameters.extradata, parameters.extradata_size), parameters.video_delay, size)
     };
     let video = VideoSetup {
         codec,
         ticks,
         extradata,
+        size,
         frames_per_second: rate.map(f64::from),
         quarter_turns: quarter_turns(&stream),
         reorder: usize::try_from(reorder).unwrap_or(0),

@@ -12,6 +12,7 @@ mod deadline;
 mod device;
 mod intake;
 mod libav;
+mod raw;
 
 use std::sync::Arc;
 use std::time::Duration;
