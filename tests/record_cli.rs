@@ -161,3 +161,15 @@ fn every_packet_of_a_file_is_recorded() {
     assert_eq!(numbers(folder.path(), row, &clip).len(), clip.frames as usize);
     assert_eq!(vcl_units(&folder.path().join("out").join(&row.path), clip.codec), vcl_units(&clip.path, clip.codec));
 }
+
+#[test]
+fn a_file_waits_for_the_encoder_too() {
+    let clip = Clip::spec().seconds(30.0).motion(6.0, 9.0).make();
+    let folder = tempfile::tempdir().unwrap();
+    let encode = ["--set", "record.mode=continuous", "--set", "record.encode.codec=h264"];
+    let record = ["record", clip.path.to_str().unwrap(), "--out", "out"];
+    tarsier(folder.path(), &[&record[..], &encode].concat(), "worker.archive@camera=10%sleep(150)");
+    let rows = rows(folder.path());
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!(numbers(folder.path(), row, &clip).len(), clip.frames as usize);
+}
