@@ -118,6 +118,9 @@ fn a_file_is_recorded_faster_than_it_plays_with_the_events_that_detect_finds() {
     assert_events_are_recorded(&long_clip(), "");
     let spec = Clip::spec().size(160, 120).seconds(60.0).audio(AudioCodec::Aac).codec(Codec::H265).bframes(2);
     assert_events_are_recorded(&spec.motion(8.0, 10.0).motion(40.0, 41.0).make(), "");
+    // The last pictures are still in the decoder when the file is over.
+    let spec = Clip::spec().size(160, 120).seconds(30.0).bframes(2).motion(8.0, 8.2).motion(29.8, 30.0);
+    assert_events_are_recorded(&spec.make(), "");
 }
 
 #[test]
@@ -157,4 +160,16 @@ fn every_packet_of_a_file_is_recorded() {
     let [row] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!(numbers(folder.path(), row, &clip).len(), clip.frames as usize);
     assert_eq!(vcl_units(&folder.path().join("out").join(&row.path), clip.codec), vcl_units(&clip.path, clip.codec));
+}
+
+#[test]
+fn a_file_waits_for_the_encoder_too() {
+    let clip = Clip::spec().seconds(30.0).motion(6.0, 9.0).make();
+    let folder = tempfile::tempdir().unwrap();
+    let encode = ["--set", "record.mode=continuous", "--set", "record.encode.codec=h264"];
+    let record = ["record", clip.path.to_str().unwrap(), "--out", "out"];
+    tarsier(folder.path(), &[&record[..], &encode].concat(), "worker.archive@camera=10%sleep(150)");
+    let rows = rows(folder.path());
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!(numbers(folder.path(), row, &clip).len(), clip.frames as usize);
 }

@@ -530,9 +530,10 @@ impl CameraActor {
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
         let keyframe_trouble = self.main.keyframe_trouble();
+        let is_file = self.config.source.kind() == SourceKind::File;
         let (state, trouble) = match &self.main.phase {
-            // Its last event is being finished.
-            Phase::Ended if self.draining.is_some() => (CameraState::Running, None),
+            // A file's last event is being finished.
+            Phase::Ended | Phase::Waiting { .. } if is_file && self.draining.is_some() => (CameraState::Running, None),
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
             Phase::Connecting { .. } if self.main.was_tried() => {
