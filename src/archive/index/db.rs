@@ -15,7 +15,7 @@ use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
@@ -88,6 +88,11 @@ pub(super) const MIGRATIONS: [&str; 3] = [
     CREATE INDEX gaps_camera_start ON gaps(camera, start_us, id);
     CREATE INDEX gaps_length ON gaps(end_us - start_us);
     CREATE INDEX gaps_open ON gaps(start_us) WHERE end_us IS NULL;
+",
+    "
+    -- See `note_disorder`.
+    INSERT INTO meta SELECT 'disorder_us', coalesce(max(latest_us - start_us), 0)
+        FROM (SELECT start_us, max(start_us) OVER (ORDER BY seq, id) AS latest_us FROM recordings);
 ",
 ];
 
@@ -344,6 +349,8 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
         Place::ByStart => seq_by_start(connection, start_us)?,
         Place::At(seq) => Some(seq),
     };
+    let seq = seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP));
+    note_disorder(connection, recording.id, seq, start_us)?;
     // One file has one row.
     connection
         .prepare_cached("DELETE FROM recordings WHERE path = ? AND id <> ?")?
@@ -361,7 +368,7 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
         .query_row(
             params![
                 recording.id,
-                seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP)),
+                seq,
                 recording.camera,
                 start_us,
                 recording.end.map(|end| end.timestamp_micros()),
@@ -374,6 +381,55 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
             ],
             |row| row.get(0),
         )
+}
+
+/// By how much a start may be corrected when a recording is closed, without a note.
+const CORRECTION_US: i64 = 30 * 1_000_000;
+/// What a reader adds to the disorder: two starts may be corrected against each other.
+pub(super) const SLACK_US: i64 = 2 * CORRECTION_US;
+
+/// Keeps an upper bound of how far a recording's start lies before that of one that the order of the lists has before
+/// it: 0 but for pre-alarms, bursts and steps of the clock. With it a reader finds where in the order a time begins
+/// and ends, and does not walk through all rows or sort many.
+fn note_disorder(connection: &Connection, id: i64, seq: i64, start_us: i64) -> rusqlite::Result<()> {
+    let known: Option<i64> = connection
+        .prepare_cached("SELECT start_us FROM recordings WHERE id = ?")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let disorder_us = |connection: &Connection| -> rusqlite::Result<i64> {
+        let mut meta = connection.prepare_cached("SELECT value FROM meta WHERE name = 'disorder_us'")?;
+        Ok(meta.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+    };
+    if let Some(known_us) = known {
+        let moved_us = start_us.saturating_sub(known_us).saturating_abs();
+        if moved_us > CORRECTION_US {
+            set_meta(connection, "disorder_us", disorder_us(connection)?.saturating_add(moved_us))?;
+        }
+        return Ok(());
+    }
+    let beside = |sql: &str| -> rusqlite::Result<Option<i64>> {
+        connection.prepare_cached(sql)?.query_row(params![seq, id], |row| row.get(0)).optional()
+    };
+    let next_us = beside("SELECT start_us FROM recordings WHERE (seq, id) > (?1, ?2) ORDER BY seq, id LIMIT 1")?;
+    let old_us = disorder_us(connection)?;
+    let new_us = match next_us {
+        // The last of all: the latest start before it is known exactly.
+        None => {
+            let latest: Option<i64> =
+                connection.prepare_cached("SELECT max(start_us) FROM recordings")?.query_row([], |row| row.get(0))?;
+            old_us.max(latest.map_or(0, |latest_us| latest_us.saturating_sub(start_us)))
+        }
+        // Between two: no start before it is later than the one before and the bound, nor earlier behind it.
+        Some(next_us) => {
+            let before_us = beside(
+                "SELECT start_us FROM recordings WHERE (seq, id) < (?1, ?2) ORDER BY seq DESC, id DESC LIMIT 1",
+            )?;
+            let early_us = before_us.map_or(0, |before_us| before_us.saturating_sub(start_us));
+            let late_us = start_us.saturating_sub(next_us);
+            old_us.saturating_add(early_us.max(late_us).max(0))
+        }
+    };
+    if new_us > old_us { set_meta(connection, "disorder_us", new_us) } else { Ok(()) }
 }
 
 /// Takes a row out. The journal is told whose it was.
