@@ -162,7 +162,8 @@ pub(super) struct Found {
 
 impl Db {
     pub fn open(path: &Path) -> Result<(Self, Found), DbError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let new = make(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(2))?;
         // Before anything is changed in a file that may be another's.
@@ -171,7 +172,7 @@ impl Db {
         // Rows are as safe as the files they speak of: both are made so by `archive.sync`.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
-        let new = migrate(&mut connection)?;
+        migrate(&mut connection)?;
         let meta = |name: &str| -> rusqlite::Result<Option<i64>> {
             connection.query_row("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0)).optional()
         };
@@ -292,8 +293,35 @@ fn version(connection: &Connection) -> Result<usize, DbError> {
         .ok_or_else(|| DbError::Broken(format!("it has version {version}, made by a newer tarsier")))
 }
 
-/// True where the database has just been made.
-fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
+/// Makes the database where there is none, whole before it is seen: who asks meanwhile finds no half of it. True where
+/// it did.
+fn make(path: &Path) -> Result<bool, DbError> {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(false);
+    }
+    let failing = |error: std::io::Error| DbError::Failing(error.to_string());
+    let beside = with_suffix(path, ".new");
+    // What a crash left; and the journal of a database that was taken away is not this one's.
+    for stale in [&beside, &with_suffix(&beside, "-journal"), &with_suffix(path, "-wal"), &with_suffix(path, "-shm")] {
+        match std::fs::remove_file(stale) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failing(error)),
+            _ => {}
+        }
+    }
+    let mut connection = Connection::open(&beside)?;
+    migrate(&mut connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&beside, path).map_err(failing)?;
+    Ok(true)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), DbError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = version(&transaction)?;
     for migration in &MIGRATIONS[done..] {
@@ -303,7 +331,7 @@ fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
         transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     }
     transaction.commit()?;
-    Ok(done == 0)
+    Ok(())
 }
 
 /// A row that SQLite will never take must not keep the others waiting: it is dropped and told.
@@ -619,14 +647,9 @@ pub(super) fn gap_of(row: &Row<'_>) -> rusqlite::Result<Gap> {
 
 /// Moves a broken database out of the way, with its journal, and tells where to.
 pub(super) fn move_aside(path: &Path, now: DateTime<Utc>) -> std::io::Result<PathBuf> {
-    let name = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     let stamp = now.format(".broken-%Y-%m-%dT%H%M%SZ").to_string();
     let aside = (1..)
-        .map(|attempt| name(path, &if attempt == 1 { stamp.clone() } else { format!("{stamp}_{attempt}") }))
+        .map(|attempt| with_suffix(path, &if attempt == 1 { stamp.clone() } else { format!("{stamp}_{attempt}") }))
         .find(|aside| !aside.exists())
         .expect("the numbers do not end");
     match std::fs::rename(path, &aside) {
@@ -634,7 +657,7 @@ pub(super) fn move_aside(path: &Path, now: DateTime<Utc>) -> std::io::Result<Pat
         renamed => renamed?,
     }
     for journal in ["-wal", "-shm"] {
-        match std::fs::rename(name(path, journal), name(&aside, journal)) {
+        match std::fs::rename(with_suffix(path, journal), with_suffix(&aside, journal)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             renamed => renamed?,
         }

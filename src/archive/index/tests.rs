@@ -476,6 +476,28 @@ fn half_a_database_makes_way() {
 }
 
 #[test]
+fn who_asks_while_an_index_is_made_finds_none_or_a_whole_one() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| {
+                loop {
+                    match IndexReader::open(folder.path())
+                        .and_then(|index| index.recordings(&RecordingQuery::default()))
+                    {
+                        Err(IndexError::Missing { .. }) => {}
+                        answer => return answer.unwrap(),
+                    }
+                }
+            });
+            let index = Index::open(folder.path()).unwrap();
+            assert!(index.flush());
+            assert_eq!(asks.join().unwrap().items, []);
+        });
+    }
+}
+
+#[test]
 fn an_empty_file_is_a_new_index() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(FILE_NAME), b"").unwrap();
