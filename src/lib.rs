@@ -16,4 +16,5 @@ pub mod domain;
 pub mod failpoint;
 pub mod logging;
 pub mod media;
+pub mod pool;
 pub mod web;

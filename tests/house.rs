@@ -10,10 +10,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &["domain", "clock", "failpoint"]),
     ("config", &["domain", "clock"]),
     ("logging", &["domain", "clock"]),
-    ("archive", &["domain", "media", "clock", "failpoint"]),
-    ("actors", &["domain", "media", "config", "archive", "clock", "failpoint"]),
+    ("archive", &["domain", "media", "clock", "failpoint", "pool"]),
+    ("actors", &["domain", "media", "config", "archive", "clock", "failpoint", "pool"]),
     ("web", &["domain", "media", "archive", "actors", "clock"]),
-    ("cli", &["domain", "media", "config", "logging", "archive", "actors", "web", "clock", "failpoint"]),
+    ("cli", &["domain", "media", "config", "logging", "archive", "actors", "web", "clock", "failpoint", "pool"]),
 ];
 
 fn root() -> PathBuf {
@@ -56,7 +56,8 @@ fn imports_point_down() {
             }
             for import in imports(&fs::read_to_string(&path).unwrap()) {
                 seen += 1;
-                let is_layer = root().join("src").join(&import).is_dir() || ["clock", "failpoint"].contains(&&*import);
+                let is_layer =
+                    root().join("src").join(&import).is_dir() || ["clock", "failpoint", "pool"].contains(&&*import);
                 if is_layer && import != *layer && !below.contains(&&*import) {
                     wrong.push(format!("{} imports crate::{import}", path.display()));
                 }
@@ -115,5 +116,27 @@ fn every_dependency_has_its_reason() {
                 && line.split('|').nth(1).is_some_and(|cell| cell.split(',').any(|c| c.trim() == name))
         });
         assert!(is_told, "docs/dependencies.md does not say why {name}");
+    }
+}
+
+#[test]
+fn every_row_for_users_of_pynvr_names_a_test_that_is_there() {
+    let mut code = String::new();
+    for folder in ["tests", "src"] {
+        for path in files_below(&root().join(folder), "rs") {
+            code.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let text = fs::read_to_string(root().join("docs/from-pynvr.md")).unwrap();
+    let rows: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| pynvr |")).collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test is named in: {row}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}()")), "there is no test {test}, but a row names it: {row}");
+        }
     }
 }

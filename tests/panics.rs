@@ -67,7 +67,7 @@ impl Victim {
         match place {
             "camera.tick" | "writer.tick" | "detector.tick" => victim.points = vec![(place, after(12, place))],
             "writer.frame" | "writer.looked" | "detector.frame" | "detector.turn_done" | "worker.detector"
-            | "worker.archive" => victim.points = vec![(place, after(25, place))],
+            | "worker.archive" | "worker.encoder" => victim.points = vec![(place, after(25, place))],
             "camera.started" => (victim.points, victim.restarts) = (with("camera.tick"), 2),
             "writer.started" | "detector.set_writer" => (victim.points, victim.restarts) = (with("writer.tick"), 2),
             "detector.started" | "writer.set_detector" => {
@@ -117,14 +117,15 @@ impl Victim {
         };
         // An event whose trigger the writer crashes at must be recorded all the same.
         let mode = if self.place == "writer.trigger" { "motion" } else { "continuous" };
-        yaml(&source, mode)
+        let encode = if self.place == "worker.encoder" { "  encode: { quality: 97 }\n" } else { "" };
+        yaml(&source, mode) + encode
     }
 }
 
 fn yaml(source: &str, mode: &str) -> String {
     format!(
         "source: {source}\ndetect: {{ warm_up: 1s, minimal_duration: 2s, width: 160, min_area: 1% }}\n\
-         record: {{ mode: {mode}, pre_alarm: 2s, audio: off }}\n"
+         record:\n  mode: {mode}\n  pre_alarm: 2s\n  audio: off\n"
     )
 }
 
@@ -149,7 +150,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut paths: Vec<PathBuf> =
         fs::read_dir(root.join("actors")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.push(root.join("archive/recorder.rs"));
+    paths.extend(["archive/recorder.rs", "archive/encoding.rs"].map(|path| root.join(path)));
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 

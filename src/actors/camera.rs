@@ -18,7 +18,7 @@ use super::messages::{
 };
 use super::registry::CameraEntry;
 use super::shared::Shared;
-use super::writer::{DISK_ALARM, WriterActor};
+use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
@@ -28,6 +28,7 @@ use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::{Gap, MotionEvent};
 use crate::domain::ring::RingBounds;
 use crate::domain::score::Score;
+use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
@@ -37,6 +38,8 @@ const WORTH_LISTING: TimeDelta = TimeDelta::seconds(2);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
 /// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
 const RING_SLACK: Duration = Duration::from_secs(10);
+/// Likewise for a file that is not played in real time: rare pictures may wait in the decoder for so long.
+const FILE_RING_SLACK: Duration = Duration::from_secs(60);
 /// Bound on the ring of a stream that is only looked at.
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
@@ -217,7 +220,9 @@ impl CameraActor {
         let entry = shared.registry.entry(&config.name);
         // Spans of this level are there whatever the log's level: each line needs its camera.
         let span = tracing::error_span!("camera", camera = %config.name, generation);
-        let keep = config.record.pre_alarm + RING_SLACK;
+        let is_camera = shared.playback.real_time || config.source.kind() != SourceKind::File;
+        let slack = if is_camera { RING_SLACK } else { FILE_RING_SLACK };
+        let keep = config.record.pre_alarm + slack;
         let ring = Arc::new(PacketRing::new(bounds(keep, config.record.buffer_bytes)));
         let detect = config.detect_source.clone().filter(|_| config.detect.enabled).map(|url| {
             let ring = Arc::new(PacketRing::new(bounds(RING_SLACK, DETECT_RING_BYTES)));
@@ -232,12 +237,14 @@ impl CameraActor {
             },
             container: config.record.container,
             audio: config.record.audio,
+            encode: config.record.encode,
             detects: config.detect.enabled,
         };
         let recorder = CameraRecorder::new(
             &config.name,
             settings,
             Arc::clone(&shared.archive),
+            shared.pool.clone(),
             Arc::clone(&ring),
             Arc::clone(&entry.counters),
         );
@@ -459,6 +466,9 @@ impl CameraActor {
                 self.connect(feed, context);
             }
         }
+        if self.draining.is_some_and(|(session, _)| self.recorder.0.has_ended(session)) {
+            self.draining = None;
+        }
         if self.draining.is_some_and(|(_, at)| clock::monotonic() >= at)
             && let Some((session, _)) = self.draining.take()
         {
@@ -519,7 +529,10 @@ impl CameraActor {
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
         let keyframe_trouble = self.main.keyframe_trouble();
+        let is_file = self.config.source.kind() == SourceKind::File;
         let (state, trouble) = match &self.main.phase {
+            // A file's last event is being finished.
+            Phase::Ended | Phase::Waiting { .. } if is_file && self.draining.is_some() => (CameraState::Running, None),
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
             Phase::Connecting { .. } if self.main.was_tried() => {
@@ -701,6 +714,6 @@ impl Handler<TriggerByHand> for CameraActor {
 
 impl Drop for CameraActor {
     fn drop(&mut self) {
-        self.shared.registry.clear_alarm(DISK_ALARM, Some(&self.config.name));
+        writer::clear_alarms(&self.shared.registry, &self.config.name);
     }
 }

@@ -10,8 +10,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker};
-use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
-use super::pool::Pool;
+use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{CameraEntry, Registry};
 use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
@@ -24,6 +23,7 @@ use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
+use crate::pool::Pool;
 
 /// Triggers that are kept for a new writer.
 const KEPT_TRIGGERS: usize = 16;
@@ -61,6 +61,8 @@ pub struct Work {
     began: Instant,
     /// The camera has settled; a new looker needs no warm-up.
     settled: bool,
+    /// How far in the ring the looking is.
+    passed: u64,
     /// The motion event that goes on.
     event: Option<OpenEvent>,
     /// The last triggers, for a writer that takes the place of a crashed one.
@@ -110,6 +112,7 @@ impl Work {
             backoff: Backoff::default(),
             began: now,
             settled,
+            passed: 0,
             event: None,
             sent: VecDeque::new(),
         }
@@ -238,12 +241,15 @@ impl DetectorActor {
         if let Some(event) = &mut self.work.event {
             event.see(&look.shares);
         }
-        if let Some((session, pts_us)) = look.looked {
-            self.work.settled = true;
-            let utc = self.own_stream.then(|| session.utc(pts_us));
-            if let Some(writer) = &self.writer {
-                writer.looked.do_send(Looked { session: session.id, pts_us, utc });
-            }
+        self.work.settled |= look.looked.is_some();
+        let is_news = look.looked.is_some() || look.passed.is_some();
+        self.work.passed = look.passed.unwrap_or(self.work.passed);
+        if let Some(writer) = self.writer.as_ref().filter(|_| is_news) {
+            let pictures = look.looked.map(|(session, pts_us)| {
+                let utc = self.own_stream.then(|| session.utc(pts_us));
+                LookedAt { session: session.id, pts_us, utc }
+            });
+            writer.looked.do_send(Looked { seq: Some(self.work.passed).filter(|_| !self.own_stream), pictures });
         }
     }
 

@@ -6,10 +6,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::pool::panic_text;
 use actix::{Actor, ActorContext, Context, Recipient};
 
 use super::messages::{Part, PartFailed};
-use crate::archive::panic_text;
 use crate::failpoint;
 
 /// An actor that is one part of a camera.

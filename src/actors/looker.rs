@@ -30,6 +30,7 @@ pub struct Looker {
     ring: Arc<PacketRing>,
     /// Next packet to look at; None before the first.
     cursor: Option<u64>,
+    settled: bool,
     session: Option<Arc<Session>>,
     decoder: LumaDecoder,
     detector: Detector,
@@ -48,6 +49,8 @@ pub struct Look {
     pub shares: Vec<(Arc<Session>, i64, f64)>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
+    /// Every packet before this one was decoded, if that is news.
+    pub passed: Option<u64>,
     pub decoded: u64,
     pub skipped: u64,
     /// There is more for another turn.
@@ -74,6 +77,7 @@ impl Looker {
             config: config.clone(),
             ring,
             cursor: None,
+            settled,
             session: None,
             decoder: LumaDecoder::new(),
             in_decoder: VecDeque::new(),
@@ -85,18 +89,25 @@ impl Looker {
     pub fn look(&mut self) -> Look {
         failpoint::reach("worker.detector", &self.camera);
         let mut look = Look::default();
+        let before = self.cursor;
+        self.advance(&mut look);
+        look.passed = self.cursor.filter(|_| self.cursor != before);
+        look
+    }
+
+    fn advance(&mut self, look: &mut Look) {
         let mut taken = 0;
         loop {
-            let Some(seq) = self.cursor.or_else(|| self.ring.newest_keyframe()) else { return look };
+            let Some(seq) = self.cursor.or_else(|| self.first()) else { return };
             if taken == PACKETS_A_TURN {
                 look.more = true;
-                return look;
+                return;
             }
-            let seq = self.catch_up(seq, &mut look);
+            let seq = self.catch_up(seq, look);
             match self.ring.read(seq) {
                 Read::Empty => {
                     self.cursor = Some(seq);
-                    return look;
+                    return;
                 }
                 Read::Overtaken { resume } => {
                     look.skipped += resume - seq;
@@ -107,11 +118,16 @@ impl Looker {
                     self.cursor = Some(seq + 1);
                     if packet.track == Track::Video {
                         taken += 1;
-                        self.take(seq, &packet, &mut look);
+                        self.take(seq, &packet, look);
                     }
                 }
             }
         }
+    }
+
+    /// Where to begin: with all there is; after a crash with what is new, lest it happen again.
+    fn first(&self) -> Option<u64> {
+        if self.settled { self.ring.newest_keyframe() } else { self.ring.oldest_keyframe() }
     }
 
     /// The session's last packets: takes what the decoder still holds.

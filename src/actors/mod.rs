@@ -9,7 +9,6 @@ mod guard;
 pub mod janitor;
 mod looker;
 pub mod messages;
-pub mod pool;
 mod reader;
 pub mod registry;
 pub mod shared;

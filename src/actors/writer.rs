@@ -8,17 +8,32 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::gaps;
 use super::guard::{CameraPart, guarded};
-use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState};
+use super::messages::{
+    Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState,
+};
 use super::registry::{CameraEntry, Registry};
 use crate::archive::Archive;
-use crate::archive::recorder::{CameraRecorder, Fact, Sighting};
+use crate::archive::recorder::{CameraRecorder, Fact, Sighting, Trouble};
 use crate::clock;
 use crate::domain::camera::{Event, Reason};
 use crate::domain::recorder::Onset;
 
 const TICK: Duration = Duration::from_millis(250);
-/// The kind of alarm that a refusing disk raises.
-pub const DISK_ALARM: &str = "disk";
+
+/// The kind of alarm that a trouble raises.
+fn alarm_of(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Disk => "disk",
+        Trouble::Encoder => "encoder",
+    }
+}
+
+/// Nothing keeps the camera from recording any more.
+pub fn clear_alarms(registry: &Registry, camera: &str) {
+    for trouble in [Trouble::Disk, Trouble::Encoder] {
+        registry.clear_alarm(alarm_of(trouble), Some(camera));
+    }
+}
 
 /// What a WriterActor is made of.
 pub struct WriterActor {
@@ -100,15 +115,15 @@ impl WriterActor {
                 self.registry.tell(Event::RecordingClosed { camera, id, path, start, end, bytes });
             }
             Fact::Gap(gap) => gaps::write_down(&self.archive, &self.entry, &self.registry, gap),
-            Fact::DiskTrouble(message) => {
-                if self.registry.raise_alarm(DISK_ALARM, Some(&camera), clock::utc_now(), message.clone()) {
+            Fact::Trouble { trouble, message } => {
+                if self.registry.raise_alarm(alarm_of(trouble), Some(&camera), clock::utc_now(), message.clone()) {
                     tracing::error!(cause = message, "cannot record");
                 }
                 self.set_recording(false);
             }
-            Fact::DiskWell => {
+            Fact::Well => {
                 tracing::info!("records again");
-                self.registry.clear_alarm(DISK_ALARM, Some(&camera));
+                clear_alarms(&self.registry, &camera);
             }
             Fact::Panicked { cause, wait } => {
                 tracing::error!(cause, wait_s = wait.as_secs_f64(), "writing crashed and goes on after a wait");
@@ -155,7 +170,12 @@ impl Handler<Looked> for WriterActor {
 
     fn handle(&mut self, looked: Looked, context: &mut Self::Context) {
         guarded(self, context, "writer.looked", |actor, _| {
-            actor.recorder.looked(looked.session, looked.pts_us, looked.utc);
+            if let Some(LookedAt { session, pts_us, utc }) = looked.pictures {
+                actor.recorder.looked(session, pts_us, utc);
+            }
+            if let Some(seq) = looked.seq {
+                actor.recorder.detector_passed(seq);
+            }
         });
     }
 }

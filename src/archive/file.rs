@@ -1,7 +1,7 @@
 //! A recording's file: created, appended to, closed in place, and made whole again after a crash.
 //!
 //! Belongs here: opening, writing, cutting and deleting. Does not belong here: what the bytes are
-//! ([`super::mp4`], [`super::mkv`]), which packets are recorded, and when the disk is told to sync.
+//! ([`super::mp4`], [`super::mkv`], [`super::avi`]), which packets are recorded, and when the disk is told to sync.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::container::{Container, Found, PlanError, RepairPlan, Trailer};
 pub use super::container::{Extent, FileMeta};
-use super::{mkv, mp4};
+use super::{avi, mkv, mp4};
 use crate::domain::config::ContainerKind;
 use crate::domain::stream::StreamInfo;
 use crate::media::Packet;
@@ -59,6 +59,7 @@ impl RecordingFile {
         let container: Box<dyn Container> = match kind {
             ContainerKind::Mp4 => Box::new(mp4::Mp4::new(stream, with_audio, meta)?),
             ContainerKind::Mkv => Box::new(mkv::Mkv::new(stream, with_audio, meta)?),
+            ContainerKind::Avi => Box::new(avi::Avi::new(stream, meta)?),
         };
         let file = create_file(path)?;
         Ok(RecordingFile { file, path: path.to_owned(), container, bytes: 0, torn: false })
@@ -272,6 +273,7 @@ fn look(path: &Path) -> Result<RepairPlan, RepairError> {
         let mut first = [0];
         match file.read_at(&mut first, 0)? {
             1 if first == [mkv::FIRST_BYTE] => mkv::plan_repair(&file),
+            1 if first == [avi::FIRST_BYTE] => avi::plan_repair(&file),
             _ => mp4::plan_repair(&file),
         }
     });

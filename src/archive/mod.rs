@@ -7,8 +7,10 @@
 //! a turn, one after the other, so that a stalling disk stalls this thread and nothing else. What waits meanwhile
 //! waits in the cameras' rings.
 
+pub mod avi;
 mod container;
 pub mod disk;
+mod encoding;
 pub mod file;
 pub mod index;
 pub mod mkv;
@@ -24,7 +26,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +39,6 @@ use self::file::{FileMeta, RecordingFile};
 use self::index::Index;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
-use crate::domain::source_url::redact_urls;
 use crate::domain::stream::StreamInfo;
 
 /// Free space below which no new file is begun: what the open ones need to be finalised.
@@ -181,6 +181,8 @@ impl Archive {
             io::ErrorKind::PermissionDenied => {
                 format!("{root} is not writable by Tarsier's user (change its owner or archive.path)")
             }
+            // The stream and its container, not the disk.
+            io::ErrorKind::InvalidData => error.to_string(),
             _ => format!("cannot write to {root}: {error} (check the disk)"),
         }
     }
@@ -222,10 +224,4 @@ impl Archive {
             self.sync_now();
         }
     }
-}
-
-/// The text of a caught panic, redacted: it goes to the log and the API.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    redact_urls(text.unwrap_or("panic without a text"))
 }

@@ -8,32 +8,35 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use super::Archive;
+use super::encoding::{self, Encoding};
 use super::file::{Extent, FileMeta, Finished, RecordingFile};
-use super::{Archive, panic_text};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
-use crate::domain::config::{AudioMode, ContainerKind};
+use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
 use crate::domain::stream::Track;
 use crate::failpoint;
 use crate::media::packet::Session;
+use crate::media::transcode::TranscoderSettings;
 use crate::media::{Packet, PacketRing};
+use crate::pool::{Pool, panic_text};
 
 /// Packets that one turn on the archive's thread may take before other cameras get theirs.
 const PACKETS_A_TURN: usize = 256;
 /// What is buffered for longer is written though its fragment is not full: the camera may have gone silent.
 const STALE: Duration = Duration::from_millis(700);
-/// Wait after a failed write before the disk is tried again.
-const DISK_RETRY: Duration = Duration::from_secs(2);
+/// Wait after a failed write before it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// A detector that is further behind is as good as down.
 const HOPELESS_LAG_US: i64 = 8_000_000;
@@ -44,6 +47,8 @@ pub struct RecorderSettings {
     pub decisions: RecorderConfig,
     pub container: ContainerKind,
     pub audio: AudioMode,
+    /// None: what the camera sends is stored as it is.
+    pub encode: Option<EncodeConfig>,
     /// Is there a detector whose progress has to be waited for?
     pub detects: bool,
 }
@@ -70,9 +75,13 @@ pub enum Fact {
     Opened(Recording),
     Closed(Recording),
     Gap(Gap),
-    /// The disk refuses: what, and what to do. Told at every try.
-    DiskTrouble(String),
-    DiskWell,
+    /// Recording is not possible now: why, and what to do. Told at every try.
+    Trouble {
+        trouble: Trouble,
+        message: String,
+    },
+    /// It is possible again.
+    Well,
     /// The work itself crashed and goes on after the wait.
     Panicked {
         cause: String,
@@ -80,11 +89,23 @@ pub enum Fact {
     },
 }
 
+/// What keeps a camera from recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Disk,
+    /// Of `record.encode`.
+    Encoder,
+}
+
 /// One camera's way into the archive.
 pub struct CameraRecorder {
+    /// For those who wake it.
+    me: Weak<CameraRecorder>,
     camera: String,
     settings: RecorderSettings,
     archive: Arc<Archive>,
+    /// Where recordings are encoded.
+    pool: Pool,
     ring: Arc<PacketRing>,
     counters: Arc<Counters>,
     inbox: Mutex<Inbox>,
@@ -97,6 +118,8 @@ pub struct CameraRecorder {
     /// What is published: read by others while the archive's thread may hang.
     trouble: Mutex<Option<String>>,
     detector_is_down: AtomicBool,
+    /// The last session whose end was seen to.
+    ended_session: AtomicU64,
 }
 
 /// What came in since the last turn.
@@ -105,6 +128,8 @@ struct Inbox {
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
     detector_down: Option<bool>,
+    /// The detector has decoded everything before this sequence.
+    detector_passed: Option<u64>,
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
@@ -134,7 +159,13 @@ struct State {
     /// What the detector said, not yet answered; all of it is from before `looked`.
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
+    detector_passed: Option<u64>,
+    ended_session: Option<u64>,
     file: Option<OpenFile>,
+    /// Makes the packets of the file that is open or about to be.
+    encoding: Option<Encoding>,
+    /// Session and time up to which a file that was given up holds pictures.
+    encoded_to: Option<(u64, i64)>,
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
     retry_at: Option<Instant>,
@@ -174,6 +205,8 @@ enum Progress {
     Busy,
     /// The disk refuses; try later.
     Blocked,
+    /// The encoder has enough to do, or has to end first; it wakes the recorder.
+    Encoding,
 }
 
 impl CameraRecorder {
@@ -181,13 +214,16 @@ impl CameraRecorder {
         camera: &str,
         settings: RecorderSettings,
         archive: Arc<Archive>,
+        pool: Pool,
         ring: Arc<PacketRing>,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
-        Arc::new(CameraRecorder {
+        Arc::new_cyclic(|me| CameraRecorder {
+            me: Weak::clone(me),
             camera: camera.to_owned(),
             settings,
             archive,
+            pool,
             ring,
             counters,
             inbox: Mutex::default(),
@@ -195,7 +231,11 @@ impl CameraRecorder {
                 recorder: Recorder::new(settings.decisions),
                 sightings: VecDeque::new(),
                 looked: None,
+                detector_passed: None,
+                ended_session: None,
                 file: None,
+                encoding: None,
+                encoded_to: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
                 in_file: false,
@@ -210,6 +250,7 @@ impl CameraRecorder {
             queued: AtomicBool::new(false),
             trouble: Mutex::default(),
             detector_is_down: AtomicBool::new(false),
+            ended_session: AtomicU64::new(0),
         })
     }
 
@@ -254,6 +295,12 @@ impl CameraRecorder {
         self.notice();
     }
 
+    /// The detector has decoded everything before `seq` of this ring, and what it saw was told before.
+    pub fn detector_passed(self: &Arc<Self>, seq: u64) {
+        lock(&self.inbox).detector_passed = Some(seq);
+        self.notice();
+    }
+
     pub fn detector_down(self: &Arc<Self>, down: bool) {
         lock(&self.inbox).detector_down = Some(down);
         self.notice();
@@ -273,6 +320,11 @@ impl CameraRecorder {
     pub fn session_ended(self: &Arc<Self>, session: u64) {
         lock(&self.inbox).ended_session = Some(session);
         self.notice();
+    }
+
+    /// Is what was open when this session ended finished?
+    pub fn has_ended(&self, session: u64) -> bool {
+        self.ended_session.load(Ordering::Acquire) >= session
     }
 
     /// Takes what is left in the ring, finishes the file, and is closed for good.
@@ -324,16 +376,20 @@ impl CameraRecorder {
 
     fn after_panic(&self, cause: &str) {
         let mut state = lock(&self.state);
-        let now = clock::monotonic();
-        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
-        state.turn_began = Some(now);
-        let wait = state.backoff.failed(lived, fastrand::f64());
-        state.retry_at = Some(now + wait);
+        self.wait_after_panic(&mut state, cause);
         if std::mem::take(&mut state.in_file)
             && let Some(open) = state.file.take()
         {
             let _ = catch_unwind(AssertUnwindSafe(|| self.give_up(&mut state, open)));
         }
+    }
+
+    fn wait_after_panic(&self, state: &mut State, cause: &str) {
+        let now = clock::monotonic();
+        let lived = state.turn_began.map_or(Duration::ZERO, |began| now - began);
+        state.turn_began = Some(now);
+        let wait = state.backoff.failed(lived, fastrand::f64());
+        state.retry_at = Some(now + wait);
         self.tell(Fact::Panicked { cause: cause.to_owned(), wait });
     }
 
@@ -349,6 +405,9 @@ impl CameraRecorder {
         state.retry_at = None;
         self.take_inbox(state);
         self.judge_detector(state);
+        if let Err(NotNow::Disk) = self.store_encoded(state) {
+            return Progress::Blocked;
+        }
         let mut budget = PACKETS_A_TURN;
         let mut progress = self.advance(state, &mut budget);
         while progress == Progress::CaughtUp
@@ -365,10 +424,18 @@ impl CameraRecorder {
             progress = self.advance(state, &mut budget);
         }
         if progress == Progress::CaughtUp {
-            let ended = lock(&self.inbox).ended_session.take();
+            let ended = state.ended_session;
             if closing || ended.is_some_and(|session| state.recorder.session() == Some(session)) {
                 progress = self.finish_event(state);
             }
+            if progress == Progress::CaughtUp
+                && let Some(session) = state.ended_session.take()
+            {
+                self.ended_session.store(session, Ordering::Release);
+            }
+        }
+        if progress == Progress::CaughtUp {
+            self.let_producer_on(state);
         }
         if progress == Progress::CaughtUp && state.recorder.cursor().is_none() {
             self.look_after_disk(state);
@@ -383,13 +450,20 @@ impl CameraRecorder {
                 progress = self.in_file(state, |open| open.file.flush()).map_or(Progress::Blocked, |()| progress);
             }
         }
-        if closing && progress != Progress::Busy {
+        if closing && !matches!(progress, Progress::Busy | Progress::Encoding) {
             if let Some(open) = state.file.take() {
                 self.give_up(state, open);
             }
             state.closed = true;
         }
         progress
+    }
+
+    /// Tells a producer that waits for its readers how far they are. A dead detector is not waited for.
+    fn let_producer_on(&self, state: &State) {
+        let looks = self.settings.detects && !self.detector_is_down.load(Ordering::Relaxed);
+        let looked = if looks { state.detector_passed.unwrap_or(0) } else { self.ring.end() };
+        self.ring.pass(state.recorder.storing_from().map_or(looked, |seq| seq.min(looked)));
     }
 
     /// Is the detector there and near enough? If not, everything is recorded.
@@ -408,7 +482,10 @@ impl CameraRecorder {
         if !self.settings.detects {
             return;
         }
-        let is_near = now_us - state.watched.1 < HOPELESS_LAG_US;
+        // Where pictures are rare, those that wait in the decoder for others are old, and nobody is behind.
+        let unread_us = state.detector_passed.and_then(|seq| self.ring.lag_us(seq));
+        let lag_us = unread_us.unwrap_or(i64::MAX).min(now_us - state.watched.1);
+        let is_near = lag_us < HOPELESS_LAG_US;
         let is_down = self.detector_is_down.load(Ordering::Relaxed);
         let down = match reported {
             Some(down) => down || !is_near,
@@ -426,6 +503,8 @@ impl CameraRecorder {
         let mut inbox = lock(&self.inbox);
         state.sightings.append(&mut inbox.sightings);
         state.looked = inbox.looked.take().or(state.looked.take());
+        state.detector_passed = inbox.detector_passed.or(state.detector_passed);
+        state.ended_session = inbox.ended_session.take().or(state.ended_session);
     }
 
     fn take_looked(&self, state: &mut State) {
@@ -453,8 +532,9 @@ impl CameraRecorder {
         }
         let answer = state.recorder.trigger(onset, |pts| self.ring.start_for(onset.session, pts));
         if let Answer::Begin(seq) = answer {
-            if self.finish_event(state) == Progress::Blocked {
-                return Progress::Blocked;
+            let finished = self.finish_event(state);
+            if finished != Progress::CaughtUp {
+                return finished;
             }
             state.recorder.begin(onset.session, seq, Some(onset));
         }
@@ -475,15 +555,16 @@ impl CameraRecorder {
             if *budget == 0 {
                 return Progress::Busy;
             }
+            if state.encoding.as_ref().is_some_and(Encoding::is_full) {
+                return Progress::Encoding;
+            }
             *budget -= 1;
             let packet = match self.ring.read(seq) {
                 Read::Empty => return Progress::CaughtUp,
-                Read::Overtaken { resume } => {
-                    if self.overtaken(state, seq, resume) == Progress::Blocked {
-                        return Progress::Blocked;
-                    }
-                    continue;
-                }
+                Read::Overtaken { resume } => match self.overtaken(state, seq, resume) {
+                    Progress::CaughtUp => continue,
+                    later => return later,
+                },
                 Read::Item(packet) => packet,
             };
             if packet.track == Track::Video {
@@ -500,19 +581,24 @@ impl CameraRecorder {
                 keyframe: packet.keyframe,
             };
             let done = match state.recorder.step(meta, |pts| self.ring.start_for(session, pts)) {
-                Step::Write => self.write(state, &packet),
-                Step::Begin => self.close_file(state).and_then(|()| self.begin_file(state, seq, &packet)),
+                Step::Write => self.take(state, &packet),
+                Step::Begin => match self.close_file(state) {
+                    Ok(()) => self.begin(state, seq, &packet),
+                    Err(NotNow::Encoder) => {
+                        state.recorder.rewind(seq);
+                        Err(NotNow::Encoder)
+                    }
+                    Err(NotNow::Disk) => Err(NotNow::Disk),
+                },
                 Step::Skip => Ok(()),
                 Step::Wait => return Progress::CaughtUp,
-                Step::Finish => {
-                    if self.finish_event(state) == Progress::Blocked {
-                        return Progress::Blocked;
-                    }
-                    Ok(())
-                }
+                Step::Finish => match self.finish_event(state) {
+                    Progress::CaughtUp => Ok(()),
+                    later => return later,
+                },
             };
-            if done.is_err() {
-                return Progress::Blocked;
+            if let Err(later) = done {
+                return later.into();
             }
         }
     }
@@ -520,12 +606,17 @@ impl CameraRecorder {
     /// The ring let packets go that were to be stored: the disk was too slow for too long.
     fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
         let stored_to = state.file.as_ref().map(OpenFile::end);
-        if self.close_file(state).is_err() {
-            return Progress::Blocked;
+        let is_encoded = state.encoding.is_some();
+        if let Err(later) = self.close_file(state) {
+            return later.into();
         }
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
-            let cause = if lock(&self.trouble).is_some() { GapCause::DiskError } else { GapCause::DiskTooSlow };
+            let cause = match lock(&self.trouble).is_some() {
+                true => GapCause::DiskError,
+                false if is_encoded => GapCause::Encoder,
+                false => GapCause::DiskTooSlow,
+            };
             let since = stored_to.or_else(|| self.ring.get(resume).map(|packet| packet.session.utc(packet.pts_us())));
             if state.lost_since.is_none() {
                 state.lost_since = since.map(|since| (since, cause));
@@ -534,7 +625,79 @@ impl CameraRecorder {
         Progress::CaughtUp
     }
 
-    fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), DiskRefused> {
+    /// A new file begins with this packet of the ring.
+    fn begin(&self, state: &mut State, seq: u64, packet: &Arc<Packet>) -> Result<(), NotNow> {
+        let Some(encode) = self.settings.encode else { return self.begin_file(state, seq, packet) };
+        let settings = TranscoderSettings {
+            encode,
+            needs_rate: self.settings.container == ContainerKind::Avi,
+            from_us: state.encoded_to.take().filter(|(session, _)| *session == packet.session.id).map(|(_, us)| us),
+            camera: self.camera.clone(),
+            zone: self.archive.layout.zone(),
+        };
+        let me = Weak::clone(&self.me);
+        let wake = move || {
+            if let Some(recorder) = me.upgrade() {
+                recorder.notice();
+            }
+        };
+        state.encoding = Some(Encoding::start(seq, settings, self.pool.clone(), wake));
+        self.take(state, packet)
+    }
+
+    /// Takes the file's next packet from the ring: into the file, or first to the encoder.
+    fn take(&self, state: &mut State, packet: &Arc<Packet>) -> Result<(), NotNow> {
+        match &state.encoding {
+            Some(encoding) => {
+                encoding.push(Arc::clone(packet), state.recorder.motion_left_us(packet.pts_us()));
+                Ok(())
+            }
+            None => self.write(state, packet),
+        }
+    }
+
+    /// Puts what is encoded so far into the file, which begins with the first packet. Err(NotNow::Encoder): there
+    /// is more to come.
+    fn store_encoded(&self, state: &mut State) -> Result<(), NotNow> {
+        while let Some(encoding) = &state.encoding {
+            let begin_seq = encoding.begin_seq;
+            if let Some(packet) = encoding.pop() {
+                match state.file {
+                    Some(_) => self.write(state, &packet)?,
+                    None => self.begin_file(state, begin_seq, &packet)?,
+                }
+                continue;
+            }
+            match encoding.progress() {
+                encoding::Progress::Running => return Err(NotNow::Encoder),
+                encoding::Progress::Finished => state.encoding = None,
+                encoding::Progress::Failed(cause) => {
+                    let message = format!("cannot encode the recording: {cause} (see record.encode)");
+                    let since = self.give_up_encoding(state, begin_seq);
+                    self.blocked(state, Trouble::Encoder, message, since);
+                    return Err(NotNow::Disk);
+                }
+                encoding::Progress::Crashed(panic) => {
+                    self.give_up_encoding(state, begin_seq);
+                    self.wait_after_panic(state, &panic);
+                    return Err(NotNow::Disk);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what is encoded so far, to go on after it. Returns to when it is stored.
+    fn give_up_encoding(&self, state: &mut State, begin_seq: u64) -> Option<DateTime<Utc>> {
+        state.encoding = None;
+        if let Some(open) = state.file.take() {
+            return Some(self.give_up(state, open));
+        }
+        state.recorder.rewind(begin_seq);
+        self.ring.get(begin_seq).map(|packet| packet.session.utc(packet.pts_us()))
+    }
+
+    fn begin_file(&self, state: &mut State, seq: u64, packet: &Packet) -> Result<(), NotNow> {
         let first_pts_us = packet.pts_us();
         let start = packet.session.utc(first_pts_us);
         let onset = state.recorder.onset_us().filter(|_| !state.recorder.has_rolled());
@@ -549,6 +712,7 @@ impl CameraRecorder {
         let (file, path) = match created {
             Ok(created) => created,
             Err(error) => {
+                state.encoding = None;
                 state.recorder.rewind(seq);
                 return Err(self.refused(state, &error, start));
             }
@@ -592,7 +756,8 @@ impl CameraRecorder {
         }
     }
 
-    fn write(&self, state: &mut State, packet: &Packet) -> Result<(), DiskRefused> {
+    /// Appends a packet to the open file.
+    fn write(&self, state: &mut State, packet: &Packet) -> Result<(), NotNow> {
         let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
         self.in_file(state, |open| open.file.write(packet))?;
         if let Some(open) = &mut state.file {
@@ -615,11 +780,7 @@ impl CameraRecorder {
     }
 
     /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again.
-    fn in_file(
-        &self,
-        state: &mut State,
-        work: impl FnOnce(&mut OpenFile) -> io::Result<()>,
-    ) -> Result<(), DiskRefused> {
+    fn in_file(&self, state: &mut State, work: impl FnOnce(&mut OpenFile) -> io::Result<()>) -> Result<(), NotNow> {
         let Some(open) = &mut state.file else { return Ok(()) };
         state.in_file = true;
         let result = work(open);
@@ -634,6 +795,7 @@ impl CameraRecorder {
     /// nothing is lost if the disk recovers while the ring still holds it. Returns to when it is stored.
     fn give_up(&self, state: &mut State, open: OpenFile) -> DateTime<Utc> {
         let OpenFile { file, row, session, first_pts_us, begin_seq, .. } = open;
+        state.encoding = None;
         let stored_us = match file.abandon() {
             Some(finished) => {
                 self.closed(state, row, &session, finished);
@@ -644,6 +806,8 @@ impl CameraRecorder {
                 first_pts_us
             }
         };
+        // What is decoded anew for what follows is not stored twice.
+        state.encoded_to = self.settings.encode.map(|_| (session.id, stored_us));
         let resume = self.ring.start_for(session.id, stored_us).unwrap_or(begin_seq).max(begin_seq);
         state.recorder.rewind(resume);
         session.utc(stored_us)
@@ -657,35 +821,47 @@ impl CameraRecorder {
         match self.archive.check_room() {
             Ok(()) => self.disk_is_well(),
             Err(error) => {
-                state.retry_at = Some(clock::monotonic() + DISK_RETRY);
-                self.disk_refuses(&error);
+                state.retry_at = Some(clock::monotonic() + RETRY);
+                self.hindered(Trouble::Disk, self.archive.explain(&error));
             }
         }
     }
 
     fn disk_is_well(&self) {
         if lock(&self.trouble).take().is_some() {
-            self.tell(Fact::DiskWell);
+            self.tell(Fact::Well);
         }
     }
 
-    fn refused(&self, state: &mut State, error: &io::Error, since: DateTime<Utc>) -> DiskRefused {
+    fn refused(&self, state: &mut State, error: &io::Error, since: DateTime<Utc>) -> NotNow {
+        self.blocked(state, Trouble::Disk, self.archive.explain(error), Some(since));
+        NotNow::Disk
+    }
+
+    /// Nothing can be stored from `since` on, until it is tried again.
+    fn blocked(&self, state: &mut State, trouble: Trouble, message: String, since: Option<DateTime<Utc>>) {
+        let cause = match trouble {
+            Trouble::Disk => GapCause::DiskError,
+            Trouble::Encoder => GapCause::Encoder,
+        };
         if state.lost_since.is_none() {
-            state.lost_since = Some((since, GapCause::DiskError));
+            state.lost_since = since.map(|since| (since, cause));
         }
-        state.retry_at = Some(clock::monotonic() + DISK_RETRY);
-        self.disk_refuses(error);
-        DiskRefused
+        state.retry_at = Some(clock::monotonic() + RETRY);
+        self.hindered(trouble, message);
     }
 
-    fn disk_refuses(&self, error: &io::Error) {
-        let text = self.archive.explain(error);
-        *lock(&self.trouble) = Some(text.clone());
-        self.tell(Fact::DiskTrouble(text));
+    fn hindered(&self, trouble: Trouble, message: String) {
+        *lock(&self.trouble) = Some(message.clone());
+        self.tell(Fact::Trouble { trouble, message });
     }
 
     /// Finalises the open file, if any.
-    fn close_file(&self, state: &mut State) -> Result<(), DiskRefused> {
+    fn close_file(&self, state: &mut State) -> Result<(), NotNow> {
+        if let Some(encoding) = &state.encoding {
+            encoding.end();
+            self.store_encoded(state)?;
+        }
         // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
         self.in_file(state, |open| open.file.flush())?;
         let Some(open) = state.file.take() else { return Ok(()) };
@@ -704,7 +880,7 @@ impl CameraRecorder {
                 let Extent { first_pts_us, end_pts_us, packets } = extent;
                 let finished = Finished { bytes, first_pts_us, end_pts_us, packets, complete: false };
                 self.closed(state, open.row, &open.session, finished);
-                self.disk_refuses(&error);
+                self.hindered(Trouble::Disk, self.archive.explain(&error));
                 Ok(())
             }
         }
@@ -722,8 +898,8 @@ impl CameraRecorder {
 
     /// Finalises the event's file and forgets the event. Where the disk refuses, the event stays and is tried again.
     fn finish_event(&self, state: &mut State) -> Progress {
-        if self.close_file(state).is_err() {
-            return Progress::Blocked;
+        if let Err(later) = self.close_file(state) {
+            return later.into();
         }
         let at_cursor = state.recorder.cursor().and_then(|seq| self.ring.get(seq));
         state.recorder.finished();
@@ -734,8 +910,22 @@ impl CameraRecorder {
     }
 }
 
-/// The disk refused; it is written down and will be tried again.
-struct DiskRefused;
+/// Why something has to be tried again later; it is written down where it has to be.
+enum NotNow {
+    /// The disk refused, or encoding failed.
+    Disk,
+    /// The encoder is not done.
+    Encoder,
+}
+
+impl From<NotNow> for Progress {
+    fn from(later: NotNow) -> Self {
+        match later {
+            NotNow::Disk => Progress::Blocked,
+            NotNow::Encoder => Progress::Encoding,
+        }
+    }
+}
 
 impl OpenFile {
     fn end(&self) -> DateTime<Utc> {

@@ -31,7 +31,7 @@ const RECENT: TimeDelta = TimeDelta::minutes(2);
 /// Rows that are read at once, and changes after which the scan waits for the index.
 const CHUNK: u32 = 500;
 /// Extensions of recordings.
-const EXTENSIONS: [&str; 2] = ["mp4", "mkv"];
+const EXTENSIONS: [&str; 3] = ["mp4", "mkv", "avi"];
 
 /// What was found and done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

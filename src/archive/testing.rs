@@ -58,6 +58,7 @@ pub const H265: &[&str] = &[
     "hvc1",
 ];
 pub const MJPEG: &[&str] = &["-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "8"];
+pub const MPEG4: &[&str] = &["-c:v", "mpeg4", "-g", "25", "-q:v", "5"];
 pub const AAC: &[&str] = &["-c:a", "aac", "-b:a", "64k"];
 pub const FLAC: &[&str] = &["-c:a", "flac", "-strict", "experimental", "-sample_fmt", "s16", "-ar", "8000"];
 
@@ -74,6 +75,16 @@ pub fn clip(extension: &str, seconds: &str, video: &[&str], audio: &[&str]) -> C
     assert!(command.status().expect("ffmpeg is installed").success());
     let (stream, packets) = demux(&path);
     Clip { path, stream, packets, _folder: Some(folder) }
+}
+
+/// A stream's headers, as its container holds them.
+fn extradata(input: &ffmpeg_next::format::context::Input, index: usize) -> Vec<u8> {
+    let parameters = input.stream(index).expect("a stream").parameters();
+    // SAFETY: the parameters live as long as the stream, and hold `extradata_size` bytes.
+    unsafe {
+        let parameters = &*parameters.as_ptr();
+        std::slice::from_raw_parts(parameters.extradata, parameters.extradata_size as usize).to_vec()
+    }
 }
 
 fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
@@ -99,6 +110,7 @@ fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
             Id::H264 => video = Some((index, VideoCodec::H264)),
             Id::HEVC => video = Some((index, VideoCodec::H265)),
             Id::MJPEG => video = Some((index, VideoCodec::Mjpeg)),
+            Id::MPEG4 => video = Some((index, VideoCodec::Mpeg4)),
             Id::AAC => audio = Some((index, AudioCodec::Aac, 48_000, 1)),
             Id::FLAC => audio = Some((index, AudioCodec::Flac, 8_000, 1)),
             other => panic!("{other:?}"),
@@ -113,6 +125,7 @@ fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
         Some(Codec::Avc1(entry)) => entry.avcc.encode_body(&mut config_record).expect("avcC"),
         Some(Codec::Hvc1(entry)) => entry.hvcc.encode_body(&mut config_record).expect("hvcC"),
         Some(_) => {}
+        None if codec == VideoCodec::Mpeg4 => config_record = extradata(&input, video_index),
         None => {
             let first = payloads.iter().find(|(index, _)| *index == video_index).expect("a packet");
             let data = first.1.data().expect("data");
@@ -132,7 +145,14 @@ fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
         AudioTrack { codec, sample_rate, channels, timescale: timescale(index, &input), config_record }
     });
     let stream = Arc::new(StreamInfo {
-        video: VideoTrack { codec, width: 320, height: 240, timescale: timescale(video_index, &input), config_record },
+        video: VideoTrack {
+            codec,
+            width: 320,
+            height: 240,
+            quarter_turns: 0,
+            timescale: timescale(video_index, &input),
+            config_record,
+        },
         audio: audio_track,
     });
     let session = Arc::new(Session::new(1));
@@ -252,7 +272,7 @@ pub fn made_up_stream() -> Arc<StreamInfo> {
     let config_record = nal::avcc(&[&sps], &[&pps]).expect("sets");
     let (codec, width, height, timescale) = (VideoCodec::H264, 320, 240, 90_000);
     Arc::new(StreamInfo {
-        video: VideoTrack { codec, width, height, timescale, config_record },
+        video: VideoTrack { codec, width, height, quarter_turns: 0, timescale, config_record },
         audio: Some(AudioTrack {
             codec: AudioCodec::Aac,
             sample_rate: 48_000,

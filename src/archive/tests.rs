@@ -10,7 +10,7 @@ use super::container::{Container, PlanError, ReadAt, RepairPlan, Trailer};
 use super::file::{FileMeta, Finished, RecordingFile, inspect, repair};
 use super::index::Index;
 use super::testing::*;
-use super::{Archive, mkv, mp4};
+use super::{Archive, avi, mkv, mp4};
 use crate::domain::camera::Reason;
 use crate::domain::config::{ContainerKind, SyncCadence};
 use crate::domain::layout::Layout;
@@ -139,6 +139,86 @@ fn assert_mkv(clip: &Clip, audio: bool) {
     assert_eq!((repaired.packets, repaired.meta), (finished.packets, meta()));
     let tag = probe(&path, "v", "format_tags=TARSIER");
     assert!(tag.contains("front-door"), "{tag}");
+}
+
+fn assert_avi(clip: &Clip, tag: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.avi");
+    record_and_kill(clip, &path, ContainerKind::Avi);
+    assert_eq!(decode(&path).len(), clip.video().count());
+    let mut open = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+
+    let finished = record(clip, &path, ContainerKind::Avi);
+    assert_eq!(finished.packets, clip.packets.len() as u64);
+    assert_eq!(finished.bytes, std::fs::metadata(&path).unwrap().len());
+    assert!((finished.end_pts_us - finished.first_pts_us - clip.duration_us()).abs() <= 1000);
+    assert_whole(clip, &path, 0.000_02);
+    assert_eq!(probe(&path, "v", "stream=codec_tag_string,r_frame_rate"), format!("{tag},25/1"));
+    let repaired = repair(&path).unwrap().unwrap();
+    assert!(repaired.already_complete);
+    assert_eq!((repaired.packets, repaired.meta), (finished.packets, meta()));
+
+    // A crash costs what is torn, and the file is closed as it would have been.
+    let closed = std::fs::read(&path).unwrap();
+    let whole = repaired_in_memory(ContainerKind::Avi, &mut open.clone()).unwrap();
+    assert_eq!(whole, finished.packets);
+    for cut in (0..open.len()).rev().step_by(open.len() / 40) {
+        open.truncate(cut);
+        let packets = repaired_in_memory(ContainerKind::Avi, &mut open.clone()).unwrap();
+        assert!(packets <= whole);
+    }
+    // Also one in the middle of closing.
+    let front = closed.windows(4).position(|name| name == b"movi").unwrap() + 4;
+    let mut half_closed = closed.clone();
+    half_closed[..front].copy_from_slice(&open_front(clip)[..front]);
+    assert_eq!(repaired_in_memory(ContainerKind::Avi, &mut half_closed), Some(whole));
+    assert!(half_closed == closed);
+}
+
+/// The beginning of a file that is not closed.
+fn open_front(clip: &Clip) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.avi");
+    record_and_kill(clip, &path, ContainerKind::Avi);
+    std::fs::read(&path).unwrap()
+}
+
+#[test]
+fn avi_holds_mpeg4_and_mjpeg_and_survives_a_crash() {
+    assert_avi(&clip("mkv", "4", MPEG4, &[]), "DIVX");
+    assert_avi(&clip("mp4", "4", MJPEG, &[]), "MJPG");
+}
+
+#[test]
+fn avi_and_mp4_say_what_they_do_not_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    for (extension, codec, kind, hint) in [
+        ("mp4", H264, ContainerKind::Avi, "avi takes no h264 (set record.container to mp4 or mkv"),
+        ("mkv", MPEG4, ContainerKind::Mp4, "set record.container to avi or mkv"),
+    ] {
+        let clip = clip(extension, "1", codec, &[]);
+        let path = folder.path().join("refused");
+        let error = RecordingFile::create(&path, kind, &clip.stream, true, &meta()).err().unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains(hint), "{error}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn pictures_of_an_avi_keep_their_times_when_some_are_missing() {
+    let mut clip = clip("mp4", "4", MJPEG, &[]);
+    clip.packets.retain(|packet| !(1_500_000..2_500_000).contains(&packet.pts_us()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.avi");
+    record(&clip, &path, ContainerKind::Avi);
+    let shown: Vec<f64> = times(&path, "v");
+    let expected = expected_times(&clip, Track::Video);
+    assert_eq!(expected.len(), 75);
+    assert!(expected.iter().all(|time| shown.iter().any(|at| (at - time).abs() < 0.001)), "{shown:?}");
+    let duration: f64 = probe(&path, "v", "format=duration").parse().unwrap();
+    assert!((duration - 4.0).abs() < 0.001, "{duration}");
 }
 
 #[test]
@@ -418,6 +498,7 @@ proptest! {
             let mut container: Box<dyn Container> = match kind {
                 ContainerKind::Mp4 => Box::new(mp4::Mp4::new(&stream, true, &meta()).unwrap()),
                 ContainerKind::Mkv => Box::new(mkv::Mkv::new(&stream, true, &meta()).unwrap()),
+                ContainerKind::Avi => unreachable!("it takes no H.264"),
             };
             let (mut open, closed) = in_memory(container.as_mut(), &packets).unwrap();
             prop_assert!(matches!(plan(kind, &closed), Ok(RepairPlan::Complete(_))));
@@ -677,6 +758,7 @@ fn plan(kind: ContainerKind, bytes: &Vec<u8>) -> Result<RepairPlan, PlanError> {
     match kind {
         ContainerKind::Mp4 => mp4::plan_repair(bytes),
         ContainerKind::Mkv => mkv::plan_repair(bytes),
+        ContainerKind::Avi => avi::plan_repair(bytes),
     }
 }
 

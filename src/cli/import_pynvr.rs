@@ -249,7 +249,7 @@ impl Import {
         Ok(())
     }
 
-    /// pynvr encoded every recording anew. These are carried over as soon as there are such keys.
+    /// pynvr encoded every recording anew, and wrote into the picture.
     fn encoding(&mut self) {
         self.carry(Part::Camera, "OUTPUT_FILES_EXTENSION", "record.container", |value| match value {
             Value::Text(text) => Ok(text.trim_start_matches('.').to_ascii_lowercase()),
@@ -279,8 +279,23 @@ impl Import {
             Value::Float(rate) => Ok(rate.to_string()),
             _ => Err("not a number".to_owned()),
         });
-        if self.notes.iter().any(|note| note.text.contains("record.encode")) {
-            self.note(Part::Camera, 0, "recordings hold the camera's own stream as it was sent, not encoded anew");
+        let codec = self.taken("record.encode.codec").map(str::to_owned);
+        let is_unfit = matches!(
+            (self.taken("record.container"), codec.as_deref()),
+            (Some("avi"), Some("h264" | "h265")) | (Some("mp4"), Some("mpeg4"))
+        );
+        if is_unfit
+            && let Some((_, _, container)) = self.values.iter_mut().find(|(_, key, _)| *key == "record.container")
+        {
+            let text = format!("recordings are mkv files: {container} does not go with that codec here");
+            *container = "mkv".to_owned();
+            self.note(Part::Camera, 0, text);
+        }
+        if self.values.iter().any(|(_, key, _)| key.starts_with("record.encode.")) {
+            self.values.push((Part::Camera, "record.encode.overlay", "true".to_owned()));
+            let text = "recordings are encoded anew, as pynvr did; without `encode` (and `container`) they hold the \
+                        camera's own stream, without loss and at a small part of the cost";
+            self.note(Part::Camera, 0, text);
         }
     }
 
@@ -300,6 +315,11 @@ impl Import {
 
     fn value(&self, name: &str) -> Option<(u32, &Value)> {
         self.module.names.get(name).map(|assignment| (assignment.line, &assignment.value))
+    }
+
+    /// The value that a key has so far.
+    fn taken(&self, key: &str) -> Option<&str> {
+        self.values.iter().find(|(_, of, _)| *of == key).map(|(_, _, value)| value.as_str())
     }
 
     fn note(&mut self, part: Part, line: u32, text: impl Into<String>) {

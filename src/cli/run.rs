@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use super::{DONE, INPUT_WRONG};
 use crate::actors::janitor::{self, Retention};
-use crate::actors::pool::Pool;
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
@@ -23,6 +22,7 @@ use crate::config;
 use crate::domain::config::GlobalConfig;
 use crate::logging::{self, LogHandle};
 use crate::media::jpeg;
+use crate::pool::Pool;
 use crate::web::{self, WebContext};
 
 /// Threads that carry the cameras' actors.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -9,13 +10,16 @@ use super::problem::{Mark, Problem};
 use super::settings::Settings;
 use super::table::CAMERA;
 use super::text;
-use super::units::{AreaText, Bytes, Span};
+use super::units::{AreaText, Bytes, PictureSizeText, RateText, Span};
 use crate::domain::config::{
-    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, RecordConfig, RecordMode, RetentionConfig,
-    Transport,
+    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, RecordConfig, RecordMode,
+    RetentionConfig, Transport,
 };
 use crate::domain::source_url::{SourceKind, SourceUrl};
+use crate::domain::stream::VideoCodec;
 
+/// Its places are numbers of 32 bits.
+const LONGEST_AVI: Duration = Duration::from_secs(3600);
 /// Longer is no password.
 const LONGEST_PASSWORD_BYTES: u64 = 4096;
 
@@ -65,6 +69,27 @@ struct RawRecord {
     audio: AudioMode,
     max_file: Span,
     buffer: Bytes,
+    encode: RawEncode,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEncode {
+    enabled: Option<bool>,
+    codec: Option<EncodeCodec>,
+    scale_to: Option<PictureSizeText>,
+    frame_rate: Option<RateText>,
+    overlay: bool,
+    quality: u32,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EncodeCodec {
+    H264,
+    H265,
+    Mjpeg,
+    Mpeg4,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +173,7 @@ pub(super) fn build(
     if raw.repeat && source.kind() != SourceKind::File {
         problems.push(at("loop").problem("only a file can be repeated", "remove `loop`".to_owned()));
     }
+    let (encode, container) = encoding(&raw.record, settings, file, problems);
     if problems.len() > before {
         return None;
     }
@@ -178,16 +204,69 @@ pub(super) fn build(
         record: RecordConfig {
             mode: raw.record.mode,
             pre_alarm: raw.record.pre_alarm.0,
-            container: raw.record.container,
+            container,
             audio: raw.record.audio,
             max_file: raw.record.max_file.0,
             buffer_bytes: raw.record.buffer.0,
+            encode,
         },
         retention: RetentionConfig {
             max_age: raw.retention.max_age.map(|age| age.0),
             max_size_bytes: raw.retention.max_size.map(|size| size.0),
         },
     })
+}
+
+/// How recordings are encoded, if they are, and what they are put into: what is not given follows from the other.
+fn encoding(
+    raw: &RawRecord,
+    settings: &Settings,
+    file: &Mark,
+    problems: &mut Vec<Problem>,
+) -> (Option<EncodeConfig>, ContainerKind) {
+    const KEYS: [&str; 5] = ["codec", "scale_to", "frame_rate", "overlay", "quality"];
+    let given = |key: &str| settings.get(key).filter(|setting| !setting.value.is_null());
+    let is_wanted = || KEYS.iter().any(|key| given(&format!("record.encode.{key}")).is_some());
+    let at = |key: &str| given(key).map_or(file, |setting| &setting.at);
+    let container_given = given("record.container").map(|_| raw.container);
+    if container_given == Some(ContainerKind::Avi) && raw.max_file.0 > LONGEST_AVI {
+        let hint = "set `record.max_file` to `1h` or less".to_owned();
+        problems.push(at("record.max_file").problem("an avi file holds no more than an hour", hint));
+    }
+    if !raw.encode.enabled.unwrap_or_else(is_wanted) {
+        return (None, raw.container);
+    }
+    let codec = match raw.encode.codec {
+        Some(EncodeCodec::H264) => VideoCodec::H264,
+        Some(EncodeCodec::H265) => VideoCodec::H265,
+        Some(EncodeCodec::Mjpeg) => VideoCodec::Mjpeg,
+        Some(EncodeCodec::Mpeg4) => VideoCodec::Mpeg4,
+        None if container_given == Some(ContainerKind::Avi) => VideoCodec::Mpeg4,
+        None => VideoCodec::H264,
+    };
+    let container = match container_given {
+        None if codec == VideoCodec::Mpeg4 => ContainerKind::Avi,
+        _ => raw.container,
+    };
+    let hint = match (container, codec) {
+        (ContainerKind::Avi, VideoCodec::H264 | VideoCodec::H265) => {
+            Some("set `record.encode.codec` to `mpeg4` or `mjpeg`, or `record.container` to `mp4` or `mkv`")
+        }
+        (ContainerKind::Mp4, VideoCodec::Mpeg4) => Some("set `record.container` to `avi` or `mkv`"),
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        let what = format!("{} does not go into {}", codec.name(), container.extension());
+        problems.push(at("record.encode.codec").problem(what, hint.to_owned()));
+    }
+    let encode = EncodeConfig {
+        codec,
+        scale_to: raw.encode.scale_to.map(|size| size.0),
+        frame_rate: raw.encode.frame_rate.map(|rate| rate.0),
+        overlay: raw.encode.overlay,
+        quality: raw.encode.quality,
+    };
+    (Some(encode), container)
 }
 
 /// Relative paths of files hang on `folder`; everything else is as written.

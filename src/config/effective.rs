@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use super::settings::Settings;
-use super::table::{CAMERA, GLOBAL, Key, Kind, Preset};
+use super::table::{CAMERA, GLOBAL, Key, Preset};
 
 /// All settings as YAML, each with its place in a comment.
 pub(super) fn print(title: &str, table: &'static [Key], settings: &Settings, out: &mut String) {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut open = "";
-    for key in table.iter().filter(|key| !matches!(key.kind, Kind::Later)) {
+    for key in table {
         let (section, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
         if section != open {
             lines.push((format!("{section}:"), String::new()));

@@ -109,7 +109,7 @@ impl Settings {
     /// here keep table and structure in step.
     pub fn typed<T: DeserializeOwned>(&self, table: &'static [Key], file: &Mark) -> Result<T, Problem> {
         let mut root = Mapping::new();
-        for key in table.iter().filter(|key| !matches!(key.kind, Kind::Later)) {
+        for key in table {
             let value = match (self.values.get(key.path), key.preset) {
                 (Some(setting), _) => setting.value.clone(),
                 (None, Preset::Is(text) | Preset::OrNone(text)) => match key.read(text) {
@@ -118,15 +118,7 @@ impl Settings {
                 },
                 (None, Preset::Nothing | Preset::Required) => Value::Null,
             };
-            let (section, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
-            let map = match section {
-                "" => &mut root,
-                _ => match root.entry(section.into()).or_insert_with(|| Mapping::new().into()) {
-                    Value::Mapping(map) => map,
-                    _ => continue,
-                },
-            };
-            map.insert(name.into(), value);
+            put(&mut root, key.path, value);
         }
         serde_path_to_error::deserialize(Value::Mapping(root)).map_err(|error| {
             let names: Vec<String> = error
@@ -161,7 +153,6 @@ fn read_value(key: &'static Key, node: &Node) -> Result<Option<Setting>, Problem
             Ok(value) => return Ok(Some(Setting { value, shown: key.show(scalar), at: node.at.clone() })),
             Err(fault) => (fault, show(key, &scalar.written)),
         },
-        Content::Map(_) if matches!(key.kind, Kind::Later) => (later(), None),
         Content::Map(_) => (Fault { reason: None, hint: None }, Some("a section".to_owned())),
         Content::List => (Fault { reason: None, hint: None }, Some("a list".to_owned())),
     };
@@ -174,8 +165,18 @@ fn read_value(key: &'static Key, node: &Node) -> Result<Option<Setting>, Problem
     Err(node.at.problem(what, hint.or_else(|| preset_hint(key))))
 }
 
-fn later() -> Fault {
-    Fault { reason: Some("not available yet".to_owned()), hint: Some("remove it".to_owned()) }
+/// Puts a value where its path leads, section by section.
+fn put(map: &mut Mapping, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            map.insert(path.into(), value);
+        }
+        Some((section, rest)) => {
+            if let Value::Mapping(inner) = map.entry(section.into()).or_insert_with(|| Mapping::new().into()) {
+                put(inner, rest, value);
+            }
+        }
+    }
 }
 
 fn preset_hint(key: &Key) -> Option<String> {

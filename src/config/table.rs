@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde_yaml::Value;
 
 use super::tree::Scalar;
-use super::units::{AreaText, Bytes, FreeText, Hint, Span, SyncText};
+use super::units::{AreaText, Bytes, FreeText, Hint, PictureSizeText, RateText, Span, SyncText};
 use crate::domain::source_url::{SourceKind, SourceUrl, redact_urls};
 use crate::domain::zone::Zone as TimeZone;
 
@@ -56,8 +56,10 @@ pub(super) enum Kind {
     Listen,
     LogFilter,
     Source,
-    /// Known, and not built yet.
-    Later,
+    /// Width and height of a picture, even for the encoders' sake.
+    PictureSize,
+    /// Pictures a second.
+    Rate,
 }
 
 use Kind::*;
@@ -170,8 +172,8 @@ pub(super) const CAMERA: &[Key] = &[
     key(
         "detect.min_area",
         Area,
-        Is("1500"),
-        "changed area from which a picture is motion: pixels of the scaled picture, or a share such as `1.2%`",
+        Is("1.067%"),
+        "changed area from which a picture is motion: a share of the picture, or pixels of the scaled picture",
     ),
     key(
         "record.mode",
@@ -180,7 +182,13 @@ pub(super) const CAMERA: &[Key] = &[
         "record events, everything or nothing",
     ),
     key("record.pre_alarm", Duration("0s", "10min"), Is("5s"), "video from before the trigger that is in the file"),
-    key("record.container", Choice { now: &["mp4", "mkv"], later: &["avi"] }, Is("mp4"), "format of the recordings"),
+    key(
+        "record.container",
+        Choice { now: &["mp4", "mkv", "avi"], later: &[] },
+        Is("mp4"),
+        "format of the recordings; `avi` for MJPEG cameras and for `record.encode` with `mpeg4` (where it is the \
+         default) or `mjpeg`, without sound",
+    ),
     key(
         "record.audio",
         Choice { now: &["auto", "copy", "off"], later: &[] },
@@ -194,7 +202,27 @@ pub(super) const CAMERA: &[Key] = &[
         Is("32MiB"),
         "most memory for the camera's last seconds of video; it has to hold `pre_alarm`",
     ),
-    key("record.encode", Later, Nothing, "encode recordings anew, smaller or with an overlay"),
+    key(
+        "record.encode.enabled",
+        Flag,
+        Nothing,
+        "decode and encode recordings anew; any other key of `record.encode` says so too, `false` overrules them",
+    ),
+    key(
+        "record.encode.codec",
+        Choice { now: &["h264", "h265", "mjpeg", "mpeg4"], later: &[] },
+        Nothing,
+        "codec of the recordings: `h264` if nothing is said, in `avi` `mpeg4`",
+    ),
+    key("record.encode.scale_to", PictureSize, Nothing, "size of the recordings' pictures; the camera's if not given"),
+    key(
+        "record.encode.frame_rate",
+        Rate,
+        Nothing,
+        "constant rate in pictures a second: pictures are left out or repeated; the camera's own if not given",
+    ),
+    key("record.encode.overlay", Flag, Is("false"), "write the camera, the time and `MOTION n s` into the picture"),
+    key("record.encode.quality", Whole(1, 100), Is("70"), "1 is small, 100 is best"),
     key("retention.max_age", Duration("1min", "36500d"), Nothing, "older recordings of this camera are deleted"),
     key("retention.max_size", Size("1B", "8000TB"), Nothing, "size of this camera's recordings; the oldest make room"),
 ];
@@ -272,7 +300,8 @@ impl Kind {
             Listen => "an address with its port, such as `127.0.0.1:8787`".to_owned(),
             LogFilter => "`error`, `warn`, `info`, `debug`, `trace`, `off` or a filter".to_owned(),
             Source => "an address, a device or a file".to_owned(),
-            Later => "left out: not available yet".to_owned(),
+            PictureSize => "width and height such as `1280x720`, both even and from 16 to 8192".to_owned(),
+            Rate => "a number from 0.1 to 60".to_owned(),
         }
     }
 
@@ -321,7 +350,8 @@ impl Kind {
             Listen => listen(text).map(|address| Value::String(address.to_string())),
             LogFilter => log_filter(text).map(|()| string()),
             Source => source(text).map(|()| string()),
-            Later => Err(Fault::because("not available yet", "remove it")),
+            PictureSize => Ok(text.parse::<PictureSizeText>().map(|_| string())?),
+            Rate => Ok(text.parse::<RateText>().map(|_| string())?),
         }
     }
 }

@@ -34,6 +34,16 @@ pub(super) struct FreeText(pub MinFree);
 #[serde(try_from = "String")]
 pub(super) struct SyncText(pub SyncCadence);
 
+/// `1280x720`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PictureSizeText(pub (u32, u32));
+
+/// `12.5` pictures a second.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct RateText(pub f64);
+
 /// What to do about a text that is no such value, as far as it can be told.
 pub(super) type Hint = Option<String>;
 
@@ -54,7 +64,9 @@ from_string!(
     Bytes: "a size",
     AreaText: "an area",
     FreeText: "a size or a percentage",
-    SyncText: "a duration"
+    SyncText: "a duration",
+    PictureSizeText: "a size in pixels",
+    RateText: "a rate"
 );
 
 impl FromStr for Span {
@@ -155,6 +167,31 @@ impl FromStr for SyncText {
     }
 }
 
+impl FromStr for PictureSizeText {
+    type Err = Hint;
+
+    fn from_str(text: &str) -> Result<Self, Hint> {
+        let (width, height) = text.trim().split_once(['x', 'X']).ok_or(None)?;
+        let side = |text: &str| match text.trim().parse::<u32>() {
+            Ok(side) if side % 2 == 1 => Err(Some(format!("{side} is odd, and encoders take even sides"))),
+            Ok(side) if (16..=8192).contains(&side) => Ok(side),
+            _ => Err(None),
+        };
+        Ok(PictureSizeText((side(width)?, side(height)?)))
+    }
+}
+
+impl FromStr for RateText {
+    type Err = Hint;
+
+    fn from_str(text: &str) -> Result<Self, Hint> {
+        match text.trim().parse::<f64>() {
+            Ok(rate) if (0.1..=60.0).contains(&rate) => Ok(RateText(rate)),
+            _ => Err(None),
+        }
+    }
+}
+
 /// `5%` as 0.05; None where there is no percent sign.
 fn share(text: &str) -> Option<Result<f64, Hint>> {
     let number = text.trim().strip_suffix('%')?;
@@ -230,6 +267,20 @@ mod tests {
         }
         assert_eq!("5%".parse(), Ok(FreeText(MinFree::Share(0.05))));
         assert_eq!("10GB".parse(), Ok(FreeText(MinFree::Bytes(10_000_000_000))));
+    }
+
+    #[test]
+    fn picture_sizes_and_rates() {
+        assert_eq!("1280x720".parse(), Ok(PictureSizeText((1280, 720))));
+        for text in ["", "1280", "x", "1280x", "12x10", "1280x9000", "-2x4", "640x480x2"] {
+            assert_eq!(text.parse::<PictureSizeText>(), Err(None), "{text}");
+        }
+        let odd = Err(Some("641 is odd, and encoders take even sides".to_owned()));
+        assert_eq!("641x480".parse::<PictureSizeText>(), odd);
+        assert_eq!("12.5".parse(), Ok(RateText(12.5)));
+        for text in ["", "0", "-1", "61", "NaN", "inf", "ten"] {
+            assert!(text.parse::<RateText>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum GapCause {
     DiskTooSlow,
     /// A write failed: full, read-only or broken disk.
     DiskError,
+    /// `record.encode` failed, or could not keep up and packets left the ring.
+    Encoder,
     /// A part of Tarsier crashed.
     Crash,
     /// The process was down.
@@ -90,14 +92,17 @@ impl GapCause {
             GapCause::Disconnected => "disconnected",
             GapCause::DiskTooSlow => "disk_too_slow",
             GapCause::DiskError => "disk_error",
+            GapCause::Encoder => "encoder",
             GapCause::Crash => "crash",
             GapCause::Down => "down",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        use GapCause::{Crash, Disconnected, DiskError, DiskTooSlow, Down, Reload};
-        [Reload, Disconnected, DiskTooSlow, DiskError, Crash, Down].into_iter().find(|cause| cause.name() == name)
+        use GapCause::{Crash, Disconnected, DiskError, DiskTooSlow, Down, Encoder, Reload};
+        [Reload, Disconnected, DiskTooSlow, DiskError, Encoder, Crash, Down]
+            .into_iter()
+            .find(|cause| cause.name() == name)
     }
 }
 

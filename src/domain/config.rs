@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::layout::Layout;
 use super::source_url::SourceUrl;
+use super::stream::VideoCodec;
 
 /// One camera, as `config.d/NAME.yaml` and the defaults under it give it.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,22 @@ pub struct RecordConfig {
     pub max_file: Duration,
     /// Bound in bytes of the packets a camera keeps in memory (`record.buffer`).
     pub buffer_bytes: u64,
+    /// None: what the camera sends is stored as it is.
+    pub encode: Option<EncodeConfig>,
+}
+
+/// How recordings are encoded anew (`record.encode`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncodeConfig {
+    pub codec: VideoCodec,
+    /// Width and height in pixels; None: the camera's.
+    pub scale_to: Option<(u32, u32)>,
+    /// Pictures a second, constant: pictures are left out or repeated. None: the camera's own, and their own times.
+    pub frame_rate: Option<f64>,
+    /// Camera, time and motion are written into the picture.
+    pub overlay: bool,
+    /// 1 (small) to 100 (best).
+    pub quality: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -126,6 +143,7 @@ pub enum RecordMode {
 pub enum ContainerKind {
     Mp4,
     Mkv,
+    Avi,
 }
 
 impl ContainerKind {
@@ -134,6 +152,7 @@ impl ContainerKind {
         match self {
             ContainerKind::Mp4 => "mp4",
             ContainerKind::Mkv => "mkv",
+            ContainerKind::Avi => "avi",
         }
     }
 }

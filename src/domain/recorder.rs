@@ -127,6 +127,11 @@ impl Recorder {
         self.event.as_ref().map(|event| event.cursor)
     }
 
+    /// The first packet that is known to belong into a file and is not stored yet.
+    pub fn storing_from(&self) -> Option<u64> {
+        self.event.as_ref().filter(|event| !event.waiting).map(|event| event.cursor)
+    }
+
     pub fn is_file_open(&self) -> bool {
         self.file.is_some()
     }
@@ -155,6 +160,14 @@ impl Recorder {
     pub fn motion_between(&self, from_us: i64, to_us: i64) -> i64 {
         let spans = self.event.iter().flat_map(|event| &event.motion);
         spans.map(|span| (span.last_us.min(to_us) - span.onset_us.max(from_us)).max(0)).sum()
+    }
+
+    /// For how long the event that goes on at `pts_us` still lasts, as far as is known: all of the minimal duration
+    /// while something moves. None: nothing has moved, or it is over.
+    pub fn motion_left_us(&self, pts_us: i64) -> Option<i64> {
+        let spans = self.event.iter().flat_map(|event| &event.motion);
+        let since_us = spans.filter(|span| span.onset_us <= pts_us).map(|span| (pts_us - span.last_us).max(0)).min()?;
+        Some(self.config.minimal_duration_us - since_us).filter(|left_us| *left_us > 0)
     }
 
     /// Is everything recorded, whether something moves or not?

@@ -6,6 +6,8 @@ pub enum VideoCodec {
     H264,
     H265,
     Mjpeg,
+    /// MPEG-4 Part 2: the codec of DivX and Xvid.
+    Mpeg4,
 }
 
 impl VideoCodec {
@@ -15,6 +17,7 @@ impl VideoCodec {
             VideoCodec::H264 => "h264",
             VideoCodec::H265 => "h265",
             VideoCodec::Mjpeg => "mjpeg",
+            VideoCodec::Mpeg4 => "mpeg4",
         }
     }
 }
@@ -35,10 +38,12 @@ pub struct VideoTrack {
     pub width: u32,
     /// Coded picture height in pixels.
     pub height: u32,
+    /// By how many quarter turns, clockwise, its pictures are to be shown: 0 to 3.
+    pub quarter_turns: u8,
     /// Ticks a second of the track's timestamps (the source's own clock).
     pub timescale: u32,
-    /// The body of `avcC` (H.264) or `hvcC` (H.265); empty for MJPEG. Samples of both codecs are stored with
-    /// four-byte NAL unit lengths.
+    /// The body of `avcC` (H.264) or `hvcC` (H.265), whose samples are stored with four-byte NAL unit lengths; the
+    /// headers before the first picture (MPEG-4); empty for MJPEG.
     pub config_record: Vec<u8>,
 }
 

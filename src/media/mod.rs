@@ -7,14 +7,17 @@ pub mod detect;
 pub mod encode;
 pub mod jpeg;
 pub mod nal;
+pub mod overlay;
 pub mod packet;
 pub mod panes;
 pub mod picture;
 pub mod readback;
 pub mod ring;
+pub mod sheet;
 pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transcode;
 
 pub use decode::{DecodeError, LumaDecoder, LumaView};
 pub use detect::{DetectError, Detector, Score};

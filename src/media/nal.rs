@@ -26,7 +26,7 @@ pub enum UnitKind {
 }
 
 impl UnitKind {
-    /// Names a unit by its header. None for an empty unit, and for MJPEG, which has no NAL units.
+    /// Names a unit by its header. None for an empty unit, and for codecs that have no NAL units.
     pub fn of(codec: VideoCodec, unit: &[u8]) -> Option<Self> {
         let header = *unit.first()?;
         Some(match codec {
@@ -52,7 +52,7 @@ impl UnitKind {
                 39 | 40 => UnitKind::Sei,
                 _ => UnitKind::Other,
             },
-            VideoCodec::Mjpeg => return None,
+            VideoCodec::Mjpeg | VideoCodec::Mpeg4 => return None,
         })
     }
 
@@ -139,8 +139,10 @@ fn after_start_code(data: &[u8]) -> &[u8] {
 
 /// May decoding begin at this access unit? For MJPEG always.
 pub fn is_keyframe(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> bool {
-    if codec == VideoCodec::Mjpeg {
-        return true;
+    match codec {
+        VideoCodec::Mjpeg => return true,
+        VideoCodec::Mpeg4 => return is_intra_vop(data),
+        VideoCodec::H264 | VideoCodec::H265 => {}
     }
     units(data, length_prefixed)
         .filter_map(|unit| UnitKind::of(codec, unit))
@@ -148,10 +150,23 @@ pub fn is_keyframe(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> boo
         .is_some_and(UnitKind::is_key)
 }
 
+/// Is the first picture of an MPEG-4 packet an intra one (ISO/IEC 14496-2, 6.2.5: `vop_coding_type` 0)?
+fn is_intra_vop(data: &[u8]) -> bool {
+    const VOP: u8 = 0xb6;
+    let mut rest = after_start_code(data);
+    while let Some((&code, after)) = rest.split_first() {
+        if code == VOP {
+            return after.first().is_some_and(|byte| byte >> 6 == 0);
+        }
+        rest = after_start_code(rest);
+    }
+    false
+}
+
 /// Appends the access unit as a file stores it: four-byte lengths, without the units that are not stored.
-/// MJPEG is appended as it is.
+/// A codec without units is appended as it is.
 pub fn append_sample(codec: VideoCodec, data: &[u8], length_prefixed: bool, out: &mut Vec<u8>) {
-    if codec == VideoCodec::Mjpeg {
+    if matches!(codec, VideoCodec::Mjpeg | VideoCodec::Mpeg4) {
         out.extend_from_slice(data);
         return;
     }
@@ -184,7 +199,7 @@ pub fn parse_sps(codec: VideoCodec, unit: &[u8]) -> Option<Sps> {
     match codec {
         VideoCodec::H264 => parse_sps_h264(unit),
         VideoCodec::H265 => parse_sps_h265(unit),
-        VideoCodec::Mjpeg => None,
+        VideoCodec::Mjpeg | VideoCodec::Mpeg4 => None,
     }
 }
 
@@ -489,7 +504,7 @@ impl ParameterSets {
         match codec {
             VideoCodec::H264 => avcc(&units(&self.sps), &units(&self.pps)),
             VideoCodec::H265 => hvcc(&units(&self.vps), &units(&self.sps), &units(&self.pps)),
-            VideoCodec::Mjpeg => None,
+            VideoCodec::Mjpeg | VideoCodec::Mpeg4 => None,
         }
     }
 }
@@ -586,7 +601,7 @@ pub(crate) fn record_units(codec: VideoCodec, record: &[u8]) -> Option<Vec<&[u8]
                 take_units(&mut rest, usize::from(u16::from_be_bytes([head[1], head[2]])), &mut units)?;
             }
         }
-        VideoCodec::Mjpeg => return None,
+        VideoCodec::Mjpeg | VideoCodec::Mpeg4 => return None,
     }
     Some(units)
 }

@@ -18,6 +18,10 @@ impl<'a> Picture<'a> {
     pub(super) fn new(frame: &'a frame::Video) -> Self {
         Picture { frame }
     }
+
+    pub(super) fn frame(&self) -> &'a frame::Video {
+        self.frame
+    }
 }
 
 /// Rows of blue, green and red bytes, one after the other, without a gap.
@@ -85,17 +89,20 @@ impl FromBgr {
 }
 
 /// libav's scaler, opened anew where the pictures change.
-struct Scaler {
+pub(super) struct Scaler {
     to: Pixel,
     context: Option<scaling::Context>,
 }
 
+// SAFETY: libav's scaler belongs to no thread; whoever uses it has it for itself (`&mut`).
+unsafe impl Send for Scaler {}
+
 impl Scaler {
-    fn new(to: Pixel) -> Self {
+    pub(super) fn new(to: Pixel) -> Self {
         Scaler { to, context: None }
     }
 
-    fn run(
+    pub(super) fn run(
         &mut self,
         from: &frame::Video,
         width: u32,

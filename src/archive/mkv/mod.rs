@@ -96,6 +96,7 @@ fn tracks(stream: &StreamInfo, with_audio: bool) -> io::Result<Vec<u8>> {
         VideoCodec::H264 => "V_MPEG4/ISO/AVC",
         VideoCodec::H265 => "V_MPEGH/ISO/HEVC",
         VideoCodec::Mjpeg => "V_MJPEG",
+        VideoCodec::Mpeg4 => "V_MPEG4/ISO/ASP",
     };
     put_text(id::CODEC_ID, codec, &mut entry);
     if !video.config_record.is_empty() {

@@ -1,6 +1,6 @@
-//! USB cameras and other V4L2 devices that send JPEG pictures.
+//! USB cameras and other V4L2 devices: JPEG pictures as they are sent, raw ones made JPEGs ([`super::raw`]).
 //!
-//! Belongs here: what V4L2 needs. Does not belong here: raw pictures, which would have to be encoded first.
+//! Belongs here: what V4L2 needs. Does not belong here: pixels.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -16,6 +16,7 @@ use v4l::video::Capture;
 use v4l::{Device, FourCC};
 
 use super::intake::{Intake, Ticks, VideoSetup};
+use super::raw::{self, RawPictures};
 use super::{Cancel, OpenOptions, Source, SourceError, SourceErrorKind};
 use crate::clock;
 use crate::domain::source_url::SourceUrl;
@@ -43,7 +44,17 @@ pub(super) fn open(
     if path.contains('\0') {
         return Err(SourceError::new(SourceErrorKind::NotFound, url, "there is a NUL in the name"));
     }
-    let device = Device::with_path(&path).map_err(|error| explain(&error, url, "cannot be opened"))?;
+    let device = Device::with_path(&path).map_err(|error| match (error.kind(), cameras_here()) {
+        (io::ErrorKind::NotFound, Some(others)) => {
+            let what = format!("there is no {path}; this machine has {others}");
+            SourceError::new(SourceErrorKind::NotFound, url, what)
+        }
+        (io::ErrorKind::NotFound, None) => {
+            let what = format!("there is no {path}, and no other camera at this machine; is it plugged in?");
+            SourceError::new(SourceErrorKind::NotFound, url, what)
+        }
+        _ => explain(&error, url, "cannot be opened"),
+    })?;
     let no_camera = |error: io::Error| match error.raw_os_error() {
         Some(libc::ENOTTY | libc::EINVAL | libc::ENODEV) => {
             SourceError::new(SourceErrorKind::Unsupported, url, "this device is no camera")
@@ -56,22 +67,28 @@ pub(super) fn open(
         return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
     }
     let formats = device.enum_formats().map_err(|error| explain(&error, url, "does not list its formats"))?;
-    let Some(jpeg) = formats.iter().map(|format| format.fourcc).find(is_jpeg) else {
-        let names: Vec<_> = formats.iter().map(|format| format.fourcc.to_string()).collect();
-        let what = format!(
-            "this camera sends raw pictures only ({}), which Tarsier cannot record yet; use one that sends MJPEG",
-            names.join(", ")
-        );
+    let codes: Vec<FourCC> = formats.iter().map(|format| format.fourcc).collect();
+    let Some(wanted) = best(&codes) else {
+        let names: Vec<_> = codes.iter().map(FourCC::to_string).collect();
+        let what = format!("this camera sends {} only; Tarsier takes MJPEG and usual raw pictures", names.join(", "));
         return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
     };
-    let refused = |error: io::Error| explain(&error, url, "refuses to send MJPEG");
+    let refused = |error: io::Error| explain(&error, url, &format!("refuses to send {wanted}"));
     let mut format = device.format().map_err(refused)?;
-    format.fourcc = jpeg;
+    format.fourcc = wanted;
     let format = device.set_format(&format).map_err(refused)?;
-    if !is_jpeg(&format.fourcc) {
-        let what = format!("the camera insists on {}, which Tarsier cannot record yet", format.fourcc);
-        return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
-    }
+    let raw = match raw::pixel_of(&format.fourcc.repr) {
+        _ if is_jpeg(&format.fourcc) => None,
+        Some(pixel) => {
+            tracing::info!(format = %format.fourcc, "the camera sends raw pictures; they are made JPEGs");
+            let pictures = RawPictures::new(pixel, format.width, format.height, format.stride as usize);
+            Some(pictures.map_err(|error| SourceError::new(SourceErrorKind::Unsupported, url, error.to_string()))?)
+        }
+        None => {
+            let what = format!("the camera insists on {}, which Tarsier does not take", format.fourcc);
+            return Err(SourceError::new(SourceErrorKind::Unsupported, url, what));
+        }
+    };
     let interval = device.params().ok().map(|parameters| parameters.interval);
     let rate = interval.map(|interval| f64::from(interval.denominator) / f64::from(interval.numerator));
     let stream = start(&device).map_err(|error| explain(&error, url, "does not start"))?;
@@ -79,7 +96,9 @@ pub(super) fn open(
         codec: VideoCodec::Mjpeg,
         ticks: Ticks::new(1, 1_000_000),
         extradata: Vec::new(),
+        size: (format.width, format.height),
         frames_per_second: rate,
+        quarter_turns: 0,
         reorder: 0,
         has_decode_times: true,
         stamp_by_arrival: false,
@@ -90,12 +109,28 @@ pub(super) fn open(
         cancel: cancel.clone(),
         opened: clock::monotonic(),
         last_picture: clock::monotonic(),
+        raw,
         intake: Intake::new(Arc::clone(&session), setup, None),
         session,
         last_sequence: None,
         lost: 0,
         stream: ManuallyDrop::new(stream),
     }))
+}
+
+/// JPEGs rather than raw pictures: they need no work and less of the cable.
+fn best(codes: &[FourCC]) -> Option<FourCC> {
+    let raw = || codes.iter().find(|code| raw::pixel_of(&code.repr).is_some());
+    codes.iter().find(|code| is_jpeg(code)).or_else(raw).copied()
+}
+
+/// The names of this machine's devices that may be cameras.
+fn cameras_here() -> Option<String> {
+    let entries = std::fs::read_dir("/dev").ok()?.filter_map(Result::ok);
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.strip_prefix("video").is_some_and(|number| number.parse::<u32>().is_ok()));
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    (!names.is_empty()).then(|| names.iter().map(|name| format!("/dev/{name}")).collect::<Vec<_>>().join(", "))
 }
 
 fn is_jpeg(format: &FourCC) -> bool {
@@ -125,6 +160,8 @@ struct DeviceSource {
     opened: Instant,
     last_picture: Instant,
     session: Arc<Session>,
+    /// Makes JPEGs of what the camera sends; None: it sends them.
+    raw: Option<RawPictures>,
     intake: Intake,
     last_sequence: Option<u32>,
     lost: u64,
@@ -188,7 +225,13 @@ impl Source for DeviceSource {
             let at_us = meta.timestamp.sec.saturating_mul(1_000_000).saturating_add(meta.timestamp.usec);
             let arrival_us = clock::monotonic().saturating_duration_since(self.opened).as_micros();
             let arrival_us = i64::try_from(arrival_us).unwrap_or(i64::MAX);
-            let payload = ffmpeg_next::Packet::copy(picture);
+            let payload = match &mut self.raw {
+                None => Some(ffmpeg_next::Packet::copy(picture)),
+                Some(raw) => raw
+                    .jpeg(picture)
+                    .map_err(|error| SourceError::new(SourceErrorKind::Broken, &self.url, error.to_string()))?,
+            };
+            let Some(payload) = payload else { continue };
             self.intake.video(payload, Some(at_us), Some(at_us), Some(arrival_us));
         }
     }
@@ -209,4 +252,19 @@ fn explain(error: &io::Error, url: &SourceUrl, what: &str) -> SourceError {
         _ => (SourceErrorKind::Broken, ""),
     };
     SourceError::new(kind, url, format!("the camera {what}: {error}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jpegs_are_preferred_to_raw_pictures_and_those_to_nothing() {
+        let codes = |names: &[&[u8; 4]]| names.iter().map(|name| FourCC::new(name)).collect::<Vec<_>>();
+        let chosen = |names: &[&[u8; 4]]| best(&codes(names)).map(|code| code.repr);
+        assert_eq!(chosen(&[b"YUYV", b"MJPG"]), Some(*b"MJPG"));
+        assert_eq!(chosen(&[b"pBAA", b"NV12", b"YUYV"]), Some(*b"NV12"));
+        assert_eq!(chosen(&[b"pBAA", b"H264"]), None);
+        assert_eq!(chosen(&[]), None);
+    }
 }

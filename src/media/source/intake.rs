@@ -59,7 +59,11 @@ pub(super) struct VideoSetup {
     pub ticks: Ticks,
     /// Parameter sets from outside the stream, as libav gives them.
     pub extradata: Vec<u8>,
+    /// Width and height in pixels as the container says, for streams that don't say it in each keyframe.
+    pub size: (u32, u32),
     pub frames_per_second: Option<f64>,
+    /// See [`VideoTrack::quarter_turns`].
+    pub quarter_turns: u8,
     /// Pictures that wait for others before they are shown, as far as is known.
     pub reorder: usize,
     /// The source gives decode times, and they are right.
@@ -210,6 +214,7 @@ impl Intake {
         let seen = match self.setup.codec {
             VideoCodec::Mjpeg => self.look_at_jpeg(payload),
             VideoCodec::H264 | VideoCodec::H265 => self.look_at_units(payload),
+            VideoCodec::Mpeg4 => self.look_at_vop(payload),
         };
         match (seen, &self.stream) {
             (Some((payload, keyframe)), Some(stream)) => {
@@ -234,6 +239,16 @@ impl Intake {
         let (width, height) = jpeg_size(payload.data()?)?;
         self.describe(width, height, Vec::new());
         Some((payload, true))
+    }
+
+    /// MPEG-4 from a file: its headers and its size are the container's.
+    fn look_at_vop(&mut self, payload: ffmpeg_next::Packet) -> Option<(ffmpeg_next::Packet, bool)> {
+        let keyframe = nal::is_keyframe(VideoCodec::Mpeg4, payload.data()?, false);
+        let (width, height) = self.setup.size;
+        if keyframe && width > 0 && height > 0 {
+            self.describe(width, height, self.setup.extradata.clone());
+        }
+        Some((payload, keyframe))
     }
 
     /// Looks through the NAL units of an access unit; one without a slice is left out once its parameter sets
@@ -288,7 +303,14 @@ impl Intake {
             tracing::debug!(packets = self.skipped, "skipped what came before the first keyframe");
         }
         self.stream = Some(Arc::new(StreamInfo {
-            video: VideoTrack { codec, width, height, timescale: self.setup.ticks.timescale, config_record },
+            video: VideoTrack {
+                codec,
+                width,
+                height,
+                quarter_turns: self.setup.quarter_turns,
+                timescale: self.setup.ticks.timescale,
+                config_record,
+            },
             audio: self.audio.as_ref().map(|audio| audio.track().clone()),
         }));
     }
@@ -489,7 +511,9 @@ mod tests {
             codec: VideoCodec::H264,
             ticks: Ticks::new(1, 90_000),
             extradata: Vec::new(),
+            size: (0, 0),
             frames_per_second: None,
+            quarter_turns: 0,
             reorder,
             has_decode_times,
             stamp_by_arrival: false,

@@ -1,7 +1,7 @@
 //! Drawings as an H.264 video in an MP4 file, through libav's encoder and muxer.
 //!
-//! Belongs here: the encoder, the file and its end. Does not belong here: what is drawn ([`super::panes`]), recordings
-//! of what a camera sent (the archive writes those without encoding).
+//! Belongs here: the file and its end. Does not belong here: the encoder ([`super`]), what is drawn
+//! ([`crate::media::panes`]), recordings (the archive writes those).
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ffmpeg_next as ffmpeg;
-use ffmpeg_next::format::{Pixel, context};
-use ffmpeg_next::{Dictionary, Rational};
+use ffmpeg_next::Rational;
+use ffmpeg_next::format::context;
 use thiserror::Error;
 
-use super::av;
-use super::picture::{BgrView, FromBgr};
+use super::{Colour, Encoder, EncoderError, EncoderSettings, pixel_format};
+use crate::domain::stream::VideoCodec;
+use crate::media::av;
+use crate::media::picture::{BgrView, FromBgr};
 
 /// Ticks a second of the file.
 const TIMESCALE: i32 = 90_000;
@@ -22,15 +24,17 @@ const TIMESCALE: i32 = 90_000;
 const KEYFRAME_DISTANCE: u32 = 50;
 /// The encoder spends its bits as for this rate; the pictures' own times are what is written.
 const USUAL_RATE: i32 = 25;
+/// About x264's own.
+const QUALITY: u32 = 72;
 
 /// Why there is no video file.
 #[derive(Debug, Error)]
 pub enum EncodeError {
     #[error("cannot write {}: {cause}", path.display())]
     File { path: PathBuf, cause: io::Error },
-    #[error("libav was built without an H.264 encoder (Debian's has one)")]
-    NoEncoder,
-    #[error("encoding the video failed: {0}")]
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    #[error("making the video failed: {0}")]
     Libav(#[from] ffmpeg::Error),
 }
 
@@ -40,7 +44,7 @@ pub struct VideoFile {
     unfinished: Unfinished,
     fault: Fault,
     output: context::Output,
-    encoder: ffmpeg::encoder::Video,
+    encoder: Encoder,
     convert: FromBgr,
     last_ticks: Option<i64>,
     /// From the last picture but one to the last: how long the last is shown.
@@ -60,27 +64,18 @@ impl VideoFile {
         let fault = Fault::default();
         let watched = context::StreamIo::from_write_seek(WatchedFile { file, fault: fault.clone() })?;
         let mut output = ffmpeg::format::output_to_stream(watched, None, Some("mp4"))?;
-        let codec = ffmpeg::encoder::find_by_name("libx264")
-            .or_else(|| ffmpeg::encoder::find(ffmpeg::codec::Id::H264))
-            .ok_or(EncodeError::NoEncoder)?;
-        let mut context = ffmpeg::codec::Context::new_with_codec(codec);
-        context.set_flags(ffmpeg::codec::Flags::GLOBAL_HEADER);
-        context.set_time_base((1, TIMESCALE));
-        context.set_frame_rate(Some((USUAL_RATE, 1)));
-        // As many as there are processors.
-        context.set_threading(ffmpeg::threading::Config { count: 0, ..Default::default() });
-        let mut encoder = context.encoder().video()?;
-        encoder.set_width(width);
-        encoder.set_height(height);
-        encoder.set_format(Pixel::YUV420P);
-        // What libav's scaler makes of drawings.
-        encoder.set_colorspace(ffmpeg::color::Space::SMPTE170M);
-        encoder.set_color_range(ffmpeg::color::Range::MPEG);
-        encoder.set_gop(KEYFRAME_DISTANCE);
-        encoder.set_max_b_frames(0);
-        let options = Dictionary::from_iter([("preset", "veryfast"), ("crf", "22")]);
-        let encoder = encoder.open_as_with(codec, options)?;
-        output.add_stream_with(&encoder)?.set_time_base((1, TIMESCALE));
+        let encoder = Encoder::open(EncoderSettings {
+            codec: VideoCodec::H264,
+            width,
+            height,
+            timescale: TIMESCALE as u32,
+            rate: f64::from(USUAL_RATE),
+            keyframe_distance: KEYFRAME_DISTANCE,
+            quality: QUALITY,
+            threads: 0,
+            colour: Colour::OF_DRAWINGS,
+        })?;
+        output.add_stream_with(encoder.inner())?.set_time_base((1, TIMESCALE));
         output.write_header()?;
         Ok(VideoFile {
             path: path.to_owned(),
@@ -88,7 +83,7 @@ impl VideoFile {
             fault,
             output,
             encoder,
-            convert: FromBgr::new(Pixel::YUV420P),
+            convert: FromBgr::new(pixel_format(VideoCodec::H264)),
             last_ticks: None,
             step_ticks: i64::from(TIMESCALE / USUAL_RATE),
         })
@@ -105,13 +100,13 @@ impl VideoFile {
         }
         self.last_ticks = Some(ticks);
         picture.set_pts(Some(ticks));
-        self.encoder.send_frame(&picture)?;
+        self.encoder.send(&picture)?;
         self.receive()
     }
 
     /// Makes it a whole file under its own name.
     pub fn finish(mut self) -> Result<(), EncodeError> {
-        self.encoder.send_eof()?;
+        self.encoder.finish()?;
         self.receive()?;
         let ended = self.output.write_trailer();
         self.check_file()?;
@@ -125,13 +120,7 @@ impl VideoFile {
 
     fn receive(&mut self) -> Result<(), EncodeError> {
         let to = self.output.stream(0).map_or(Rational(1, TIMESCALE), |stream| stream.time_base());
-        loop {
-            let mut packet = ffmpeg::Packet::empty();
-            match self.encoder.receive_packet(&mut packet) {
-                Ok(()) => {}
-                Err(ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN } | ffmpeg::Error::Eof) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+        while let Some(mut packet) = self.encoder.receive()? {
             packet.set_stream(0);
             packet.set_duration(self.step_ticks);
             packet.rescale_ts(Rational(1, TIMESCALE), to);
@@ -139,6 +128,7 @@ impl VideoFile {
             self.check_file()?;
             written?;
         }
+        Ok(())
     }
 
     fn check_file(&self) -> Result<(), EncodeError> {

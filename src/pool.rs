@@ -1,13 +1,14 @@
-//! The threads on which all cameras' pictures are decoded and looked at.
+//! The threads on which all cameras' pictures are decoded, looked at and encoded.
 //!
 //! Turns are fair because each camera has at most one job waiting and the queue is first come, first served.
 
+use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use crate::archive::panic_text;
+use crate::domain::source_url::redact_urls;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,7 +24,7 @@ impl Pool {
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..threads.max(1) {
             let waiting = Arc::clone(&waiting);
-            thread::Builder::new().name(format!("detect-{number}")).spawn(move || {
+            thread::Builder::new().name(format!("pool-{number}")).spawn(move || {
                 loop {
                     let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     match job {
@@ -49,6 +50,12 @@ impl Pool {
         // Without threads the process is ending.
         let _ = self.jobs.send(job);
     }
+}
+
+/// The text of a caught panic, redacted: it goes to the log and the API.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    redact_urls(text.unwrap_or("panic without a text"))
 }
 
 #[cfg(test)]
