@@ -15,7 +15,7 @@ use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
@@ -89,6 +89,11 @@ pub(super) const MIGRATIONS: [&str; 3] = [
     CREATE INDEX gaps_length ON gaps(end_us - start_us);
     CREATE INDEX gaps_open ON gaps(start_us) WHERE end_us IS NULL;
 ",
+    "
+    -- See `note_disorder`.
+    INSERT INTO meta SELECT 'disorder_us', coalesce(max(latest_us - start_us), 0)
+        FROM (SELECT start_us, max(start_us) OVER (ORDER BY seq, id) AS latest_us FROM recordings);
+",
 ];
 
 /// Distance of the order of two recordings that follow each other: room for what is found between them.
@@ -157,7 +162,8 @@ pub(super) struct Found {
 
 impl Db {
     pub fn open(path: &Path) -> Result<(Self, Found), DbError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let new = make(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(2))?;
         // Before anything is changed in a file that may be another's.
@@ -166,7 +172,7 @@ impl Db {
         // Rows are as safe as the files they speak of: both are made so by `archive.sync`.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
-        let new = migrate(&mut connection)?;
+        migrate(&mut connection)?;
         let meta = |name: &str| -> rusqlite::Result<Option<i64>> {
             connection.query_row("SELECT value FROM meta WHERE name = ?", [name], |row| row.get(0)).optional()
         };
@@ -287,8 +293,35 @@ fn version(connection: &Connection) -> Result<usize, DbError> {
         .ok_or_else(|| DbError::Broken(format!("it has version {version}, made by a newer tarsier")))
 }
 
-/// True where the database has just been made.
-fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
+/// Makes the database where there is none, whole before it is seen: who asks meanwhile finds no half of it. True where
+/// it did.
+fn make(path: &Path) -> Result<bool, DbError> {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(false);
+    }
+    let failing = |error: std::io::Error| DbError::Failing(error.to_string());
+    let beside = with_suffix(path, ".new");
+    // What a crash left; and the journal of a database that was taken away is not this one's.
+    for stale in [&beside, &with_suffix(&beside, "-journal"), &with_suffix(path, "-wal"), &with_suffix(path, "-shm")] {
+        match std::fs::remove_file(stale) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failing(error)),
+            _ => {}
+        }
+    }
+    let mut connection = Connection::open(&beside)?;
+    migrate(&mut connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&beside, path).map_err(failing)?;
+    Ok(true)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), DbError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = version(&transaction)?;
     for migration in &MIGRATIONS[done..] {
@@ -298,7 +331,7 @@ fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
         transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     }
     transaction.commit()?;
-    Ok(done == 0)
+    Ok(())
 }
 
 /// A row that SQLite will never take must not keep the others waiting: it is dropped and told.
@@ -344,6 +377,8 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
         Place::ByStart => seq_by_start(connection, start_us)?,
         Place::At(seq) => Some(seq),
     };
+    let seq = seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP));
+    note_disorder(connection, recording.id, seq, start_us)?;
     // One file has one row.
     connection
         .prepare_cached("DELETE FROM recordings WHERE path = ? AND id <> ?")?
@@ -361,7 +396,7 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
         .query_row(
             params![
                 recording.id,
-                seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP)),
+                seq,
                 recording.camera,
                 start_us,
                 recording.end.map(|end| end.timestamp_micros()),
@@ -374,6 +409,55 @@ fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite
             ],
             |row| row.get(0),
         )
+}
+
+/// By how much a start may be corrected when a recording is closed, without a note.
+const CORRECTION_US: i64 = 30 * 1_000_000;
+/// What a reader adds to the disorder: two starts may be corrected against each other.
+pub(super) const SLACK_US: i64 = 2 * CORRECTION_US;
+
+/// Keeps an upper bound of how far a recording's start lies before that of one that the order of the lists has before
+/// it: 0 but for pre-alarms, bursts and steps of the clock. With it a reader finds where in the order a time begins
+/// and ends, and does not walk through all rows or sort many.
+fn note_disorder(connection: &Connection, id: i64, seq: i64, start_us: i64) -> rusqlite::Result<()> {
+    let known: Option<i64> = connection
+        .prepare_cached("SELECT start_us FROM recordings WHERE id = ?")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    let disorder_us = |connection: &Connection| -> rusqlite::Result<i64> {
+        let mut meta = connection.prepare_cached("SELECT value FROM meta WHERE name = 'disorder_us'")?;
+        Ok(meta.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
+    };
+    if let Some(known_us) = known {
+        let moved_us = start_us.saturating_sub(known_us).saturating_abs();
+        if moved_us > CORRECTION_US {
+            set_meta(connection, "disorder_us", disorder_us(connection)?.saturating_add(moved_us))?;
+        }
+        return Ok(());
+    }
+    let beside = |sql: &str| -> rusqlite::Result<Option<i64>> {
+        connection.prepare_cached(sql)?.query_row(params![seq, id], |row| row.get(0)).optional()
+    };
+    let next_us = beside("SELECT start_us FROM recordings WHERE (seq, id) > (?1, ?2) ORDER BY seq, id LIMIT 1")?;
+    let old_us = disorder_us(connection)?;
+    let new_us = match next_us {
+        // The last of all: the latest start before it is known exactly.
+        None => {
+            let latest: Option<i64> =
+                connection.prepare_cached("SELECT max(start_us) FROM recordings")?.query_row([], |row| row.get(0))?;
+            old_us.max(latest.map_or(0, |latest_us| latest_us.saturating_sub(start_us)))
+        }
+        // Between two: no start before it is later than the one before and the bound, nor earlier behind it.
+        Some(next_us) => {
+            let before_us = beside(
+                "SELECT start_us FROM recordings WHERE (seq, id) < (?1, ?2) ORDER BY seq DESC, id DESC LIMIT 1",
+            )?;
+            let early_us = before_us.map_or(0, |before_us| before_us.saturating_sub(start_us));
+            let late_us = start_us.saturating_sub(next_us);
+            old_us.saturating_add(early_us.max(late_us).max(0))
+        }
+    };
+    if new_us > old_us { set_meta(connection, "disorder_us", new_us) } else { Ok(()) }
 }
 
 /// Takes a row out. The journal is told whose it was.
@@ -563,14 +647,9 @@ pub(super) fn gap_of(row: &Row<'_>) -> rusqlite::Result<Gap> {
 
 /// Moves a broken database out of the way, with its journal, and tells where to.
 pub(super) fn move_aside(path: &Path, now: DateTime<Utc>) -> std::io::Result<PathBuf> {
-    let name = |path: &Path, suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     let stamp = now.format(".broken-%Y-%m-%dT%H%M%SZ").to_string();
     let aside = (1..)
-        .map(|attempt| name(path, &if attempt == 1 { stamp.clone() } else { format!("{stamp}_{attempt}") }))
+        .map(|attempt| with_suffix(path, &if attempt == 1 { stamp.clone() } else { format!("{stamp}_{attempt}") }))
         .find(|aside| !aside.exists())
         .expect("the numbers do not end");
     match std::fs::rename(path, &aside) {
@@ -578,7 +657,7 @@ pub(super) fn move_aside(path: &Path, now: DateTime<Utc>) -> std::io::Result<Pat
         renamed => renamed?,
     }
     for journal in ["-wal", "-shm"] {
-        match std::fs::rename(name(path, journal), name(&aside, journal)) {
+        match std::fs::rename(with_suffix(path, journal), with_suffix(&aside, journal)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             renamed => renamed?,
         }

@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::IndexError;
-use super::db::{COLUMNS, event_of, gap_of, is_broken, recording_of};
+use super::db::{COLUMNS, SLACK_US, event_of, gap_of, is_broken, recording_of};
 use crate::domain::recording::{Gap, MotionEvent, Page, Recording, RecordingQuery};
 use crate::domain::score::Minute;
 
@@ -113,7 +113,9 @@ impl IndexReader {
         let limit = limit_of(query);
         let mut rows = self.ask(|connection| {
             let span = Span::of(connection, "recordings", query)?;
-            let index = match (span.is_narrow(connection, query)?, &query.camera) {
+            let places = Places::of(connection, &span, query)?;
+            let is_sorted = !places.are_near && span.is_narrow(connection, query)?;
+            let index = match (is_sorted, &query.camera) {
                 (true, None) => "recordings_start",
                 (true, Some(_)) => "recordings_camera_start",
                 (false, None) => "recordings_seq",
@@ -123,6 +125,12 @@ impl IndexReader {
             filter.overlap(query);
             if let Some(after_us) = span.after_us {
                 filter.and("start_us >= ?", [Value::Integer(after_us)]);
+            }
+            if let Some(after) = places.after {
+                filter.and("seq >= ?", [Value::Integer(after)]);
+            }
+            if let Some(before) = places.before {
+                filter.and("seq <= ?", [Value::Integer(before)]);
             }
             if let Some(Position { seq, id }) = cursor {
                 filter.and("(seq, id) < (?, ?)", [Value::Integer(seq), Value::Integer(id)]);
@@ -408,6 +416,47 @@ impl Filter {
 
     fn sql(&self) -> String {
         if self.conditions.is_empty() { "1".to_owned() } else { self.conditions.join(" AND ") }
+    }
+}
+
+/// The places in the order of the recordings that a query's rows can have.
+struct Places {
+    after: Option<i64>,
+    before: Option<i64>,
+    /// There is not much more between them than what is asked for: the clock was not set by much.
+    are_near: bool,
+}
+
+/// With more disorder than this the places are too far apart to help.
+const MOST_DISORDER_US: i64 = 2 * 60 * 60 * 1_000_000;
+
+impl Places {
+    fn of(connection: &Connection, span: &Span, query: &RecordingQuery) -> rusqlite::Result<Self> {
+        let disorder_us: Option<i64> = connection
+            .prepare_cached("SELECT value FROM meta WHERE name = 'disorder_us'")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        let disorder_us = disorder_us.unwrap_or(0).saturating_add(SLACK_US);
+        let place = |sql: &str, start_us: i64| -> rusqlite::Result<Option<i64>> {
+            connection.prepare_cached(sql)?.query_row([start_us], |row| row.get(0)).optional()
+        };
+        // Whatever the order has before a recording that began so much earlier began before the span, and whatever it
+        // has behind one that began so much later began after it.
+        let after = match span.after_us {
+            Some(after_us) => place(
+                "SELECT seq FROM recordings WHERE start_us < ? ORDER BY start_us DESC LIMIT 1",
+                after_us.saturating_sub(disorder_us),
+            )?,
+            None => None,
+        };
+        let before = match query.to {
+            Some(to) => place(
+                "SELECT seq FROM recordings WHERE start_us >= ? ORDER BY start_us LIMIT 1",
+                to.timestamp_micros().saturating_add(disorder_us),
+            )?,
+            None => None,
+        };
+        Ok(Places { after, before, are_near: disorder_us <= MOST_DISORDER_US })
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 
+use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
@@ -205,6 +206,56 @@ fn the_order_is_that_of_the_recording_and_not_of_the_clock() {
     }
     index.flush();
     assert_eq!(all(&index), [4, 3, 2, 1]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Whatever the clock did, a span of time gets all that overlaps it, in the order of the lists.
+    #[test]
+    fn a_span_of_time_gets_all_that_overlaps_it(
+        rows in prop::collection::vec((prop_oneof![0i64..40_000, 0i64..400], 1i64..500, 0u8..10), 1..60),
+        spans in prop::collection::vec((prop::option::of(-100i64..41_000), prop::option::of(0i64..20_000), any::<bool>()), 1..8),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::open(folder.path()).unwrap();
+        let mut late = 0;
+        for (n, (second, seconds, kind)) in rows.iter().enumerate() {
+            // Time goes on, but for some that are anywhere.
+            late += 50;
+            let second = if *kind < 6 { late } else { *second };
+            let id = n as i64 + 1;
+            let camera = if id % 3 == 0 { "door" } else { "yard" };
+            let row = Recording { end: Some(at(second + seconds)), ..recording(id, camera, second) };
+            match kind {
+                8 => index.put_found(row),
+                // Its start is known better in the end.
+                9 => {
+                    index.put(recording(id, camera, second + 700));
+                    prop_assert!(index.flush());
+                    index.put(row);
+                }
+                _ => index.put(row),
+            }
+            prop_assert!(index.flush());
+        }
+        let listed = index.recordings(&RecordingQuery { limit: 1000, ..RecordingQuery::default() }).unwrap().items;
+        prop_assert_eq!(listed.len(), rows.len());
+        for (from, length, of_one) in spans {
+            let from = from.map(at);
+            let to = length.map(|length| from.unwrap_or(at(0)) + TimeDelta::seconds(length));
+            let camera = of_one.then(|| "yard".to_owned());
+            let expected: Vec<i64> = listed
+                .iter()
+                .filter(|row| camera.as_ref().is_none_or(|camera| row.camera == *camera))
+                .filter(|row| to.is_none_or(|to| row.start < to))
+                .filter(|row| from.is_none_or(|from| row.end > Some(from) || row.start >= from))
+                .map(|row| row.id)
+                .collect();
+            let query = RecordingQuery { camera, from, to, limit: 1000, cursor: None };
+            prop_assert_eq!(ids(&index.recordings(&query).unwrap()), expected, "{:?}", query);
+        }
+    }
 }
 
 #[test]
@@ -422,6 +473,28 @@ fn half_a_database_makes_way() {
     index.put(recording(9999, "yard", 0));
     assert!(index.flush());
     assert_eq!(all(&index), [9999]);
+}
+
+#[test]
+fn who_asks_while_an_index_is_made_finds_none_or_a_whole_one() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| {
+                loop {
+                    match IndexReader::open(folder.path())
+                        .and_then(|index| index.recordings(&RecordingQuery::default()))
+                    {
+                        Err(IndexError::Missing { .. }) => {}
+                        answer => return answer.unwrap(),
+                    }
+                }
+            });
+            let index = Index::open(folder.path()).unwrap();
+            assert!(index.flush());
+            assert_eq!(asks.join().unwrap().items, []);
+        });
+    }
 }
 
 #[test]
