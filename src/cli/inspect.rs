@@ -181,7 +181,7 @@ impl Inspector {
         let score = self.watch.look(view)?;
         let at_us = self.watch.since_first_us(view.pts_us);
         let state = self.watch.state();
-        self.report.add(at_us, score, state, self.watch.detector.picture_size());
+        self.report.add(at_us, &score, state, self.watch.detector.picture_size());
         self.report.hear(self.watch.news());
 
         let for_browser = self.is_browser_ready();
@@ -200,7 +200,7 @@ impl Inspector {
             (Some(session), false) => session.utc(view.pts_us).format("%Y-%m-%d %H:%M:%S UTC").to_string(),
             _ => time_text(at_us),
         };
-        let drawing = panes.draw(source, &self.watch.detector, &Facts { score, state, at_us, time: &time })?;
+        let drawing = panes.draw(source, &self.watch.detector, &Facts { score: &score, state, at_us, time: &time })?;
         if let Some(out) = &self.out {
             write(&mut self.video, out, drawing, at_us).map_err(encode_trouble)?;
         }
@@ -273,7 +273,7 @@ struct Event {
 }
 
 impl Report {
-    fn add(&mut self, at_us: i64, score: Score, state: MotionState, size: (u32, u32)) {
+    fn add(&mut self, at_us: i64, score: &Score, state: MotionState, size: (u32, u32)) {
         self.pictures += 1;
         self.size = size;
         self.level_pixels = score.level_pixels;
@@ -368,13 +368,14 @@ mod tests {
     use super::*;
 
     fn score(changed_pixels: u32) -> Score {
-        Score { changed_pixels, level_pixels: 1500, moving: changed_pixels >= 1500 }
+        let moving = changed_pixels >= 1500;
+        Score { changed_pixels, level_pixels: 1500, moving, cause: None, regions: Vec::new() }
     }
 
     #[test]
     fn the_report_holds_events_shares_and_the_level() {
         let mut report = Report::default();
-        let mut add = |at_s: i64, changed, state| report.add(at_s * 1_000_000, score(changed), state, (500, 281));
+        let mut add = |at_s: i64, changed, state| report.add(at_s * 1_000_000, &score(changed), state, (500, 281));
         let (warm_up, motion) = (MotionState::WarmUp { left_us: 1 }, MotionState::Motion { left_us: 1 });
         for at_s in 0..5 {
             add(at_s, 100_000, warm_up);
