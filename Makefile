@@ -29,5 +29,8 @@ lint: ## formatting and clippy
 bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 	@$(CARGO) bench --locked --bench cameras
 
-.PHONY: help setup demo build-demo test lint bench
+quality: setup ## how well motion is detected: DIR=folder with clips and a truth.json
+	@$(CARGO) bench --locked --bench quality -- $(abspath $(DIR))
+
+.PHONY: help setup demo build-demo test lint bench quality
 .DEFAULT_GOAL := help

@@ -149,10 +149,6 @@ const REMEMBERED_S: f64 = 3.0;
 const STILL_S: f64 = 20.0;
 
 impl Tracks {
-    pub fn clear(&mut self) {
-        self.all.clear();
-    }
-
     /// Assigns the blobs of a look to tracks.
     pub fn follow(&mut self, now: f64, dt: f32, blobs: &[Seen], rules: &Rules) {
         let mut taken = vec![false; blobs.len()];
