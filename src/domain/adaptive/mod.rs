@@ -404,3 +404,6 @@ impl State {
         out
     }
 }
+
+#[cfg(test)]
+mod tests;
