@@ -282,11 +282,11 @@ fn swaying_leaves_raise_their_own_threshold() {
 
 /// Flakes that fall, each on its own way.
 fn snow(at: f64, picture: &mut Picture) {
-    for n in 0..40u32 {
+    for n in 0..24u32 {
         let own = (n * 37 % 41) as f32;
         let fall = (at as f32 * (40.0 + own) + own * 23.0) % (HEIGHT as f32 + 8.0);
         let drift = own * 31.0 + 6.0 * (at as f32 + own).sin();
-        let side = 1.0 + own % 3.0;
+        let side = 1.0 + own % 2.0;
         picture.fill(drift % WIDTH as f32, fall - 4.0, side, side, 235.0);
     }
 }
