@@ -285,7 +285,8 @@ impl Track {
         }
         // Nothing that stands before the background keeps the background's pattern: it was light after all.
         let share = self.seen.cells / (rules.width * rules.height);
-        let light = share > 0.002
+        let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
+        let light = surely || share > 0.002
             && (self.sameness > 0.97 && self.seen.sameness > 0.97 && self.seen.grain > 2.0
                 || self.lit > 0.45 && self.seen.lit > 0.45 && self.seen.grain > 1.0
                 || share > 0.01 && self.sharpness < 0.1);
@@ -307,7 +308,10 @@ impl Track {
         let outside = |own: f32| !(0.0..=1.25).contains(&own);
         let shaded = same > 0.88 && outside(self.ownness) && outside(self.seen.ownness);
         let lit = self.lit.max(self.seen.lit) > 0.45 && self.seen.grain > 1.0;
-        share > 0.001 && lit || share > 0.002 && (sharp < 0.12 || (faint || shaded) && self.sharpness < 0.25)
+        let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
+        surely
+            || share > 0.001 && (lit || sharp < 0.12)
+            || share > 0.002 && (faint || shaded) && self.sharpness < 0.25
     }
 
     /// Is it in a place where things came and went before, and no stronger than they?
@@ -334,7 +338,8 @@ impl Track {
             return false;
         }
         // A speck has to be followed for longer.
-        if age < 0.38 && cells < 0.0015 * rules.width * rules.height {
+        let longer = 0.38 + 0.5 * (5.0 * clutter).min(1.0);
+        if age < longer && cells < 0.0015 * rules.width * rules.height {
             return false;
         }
         let size = self.seen.rect.area().sqrt();
