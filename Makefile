@@ -32,5 +32,8 @@ bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 quality: setup ## how well motion is detected: DIR=folder with clips and a truth.json
 	@$(CARGO) bench --locked --bench quality -- $(abspath $(DIR))
 
-.PHONY: help setup demo build-demo test lint bench quality
+bench-index: ## questions to an index of two million recordings, as a table
+	@$(CARGO) bench --locked --bench index
+
+.PHONY: help setup demo build-demo test lint bench quality bench-index
 .DEFAULT_GOAL := help

@@ -102,6 +102,7 @@ fn packets() -> Vec<Arc<Packet>> {
         keyframe_timeout: KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
+        at_most: None,
         audio: AudioMode::Off,
     };
     let mut source =

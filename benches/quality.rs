@@ -123,6 +123,7 @@ fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, (f64, f64
         keyframe_timeout: KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
+        at_most: None,
         audio: AudioMode::Off,
     };
     let session = Arc::new(Session::new(1));

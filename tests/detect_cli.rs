@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -49,6 +50,19 @@ fn events_are_in_the_streams_own_time() {
 }
 
 #[test]
+fn a_file_ends_after_its_own_time() {
+    let clip = Clip::spec().seconds(20.0).motion(6.0, 12.0).make();
+    let path = clip.path.to_str().unwrap();
+    let until = (tarsier::clock::utc_now() + secs(9)).to_rfc3339();
+    for (limit, value, shortest, longest) in [("--for", "9s", 8.8, 9.0), ("--until", &until[..], 6.0, 9.0)] {
+        let output = detect(&["--json", path, limit, value]);
+        let [event] = &events(&output)[..] else { panic!("{limit}: {}", String::from_utf8_lossy(&output.stdout)) };
+        let end = event["end"].as_f64().unwrap();
+        assert!((shortest..longest).contains(&end) && event["open"] == true, "{limit}: {event}");
+    }
+}
+
+#[test]
 fn a_still_scene_is_no_motion_not_even_right_after_the_warm_up() {
     let clip = Clip::spec().seconds(12.0).make();
     let path = clip.path.to_str().unwrap();
@@ -80,6 +94,58 @@ fn people_get_lines_and_a_sum() {
     );
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(stderr, "1 events in 19.9 s (300 pictures)\n");
+}
+
+/// Greenish pixels of a drawing, as contours are.
+fn green_pixels(image: &Path) -> usize {
+    let raw = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i", image.to_str().unwrap(), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
+        .output()
+        .expect("the ffmpeg command line is installed (make setup)");
+    assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
+    raw.stdout.as_chunks::<3>().0.iter().filter(|[red, green, blue]| *green > 150 && *red < 120 && *blue < 140).count()
+}
+
+#[test]
+fn a_sheet_shows_each_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = Clip::spec().seconds(40.0);
+    let (two, none) = (spec.clone().motion(6.0, 8.0).motion(24.0, 26.0).make(), spec.make());
+    let size = |path: &Path| {
+        let stream = &probe(path)["streams"][0];
+        (stream["width"].as_u64().unwrap(), stream["height"].as_u64().unwrap())
+    };
+    for name in ["events.png", "events.jpg"] {
+        let sheet = folder.path().join(name);
+        let output = detect(&[two.path.to_str().unwrap(), "--sheet", sheet.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{name}: 2 events")));
+        // Two pictures of 320x240 beside each other, and words.
+        assert!(matches!(size(&sheet), (652..=664, 280..=310)), "{:?}", size(&sheet));
+        assert!(green_pixels(&sheet) > 200, "the outlines of what moves");
+    }
+    let sheet = folder.path().join("none.png");
+    assert!(detect(&["--json", none.path.to_str().unwrap(), "--sheet", sheet.to_str().unwrap()]).status.success());
+    assert!(size(&sheet).1 < 60 && green_pixels(&sheet) == 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing unfinished stays");
+}
+
+#[test]
+fn a_sheet_that_cannot_be_written_is_told_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("folder.png")).unwrap();
+    for place in ["no/such/folder/events.png", folder.path().join("folder.png").to_str().unwrap()] {
+        // The source does not exist either: the sheet comes first.
+        let output = detect(&["clip.mp4", "--sheet", place]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(place) && !stderr.contains("clip.mp4"), "{stderr}");
+    }
+    assert_eq!(detect(&["clip.mp4", "--sheet", "events.gif"]).status.code(), Some(2));
+    let sheet = folder.path().join("events.png");
+    assert_eq!(detect(&["clip.mp4", "--sheet", sheet.to_str().unwrap()]).status.code(), Some(1));
+    assert!(!sheet.exists(), "without a source there is no sheet");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -135,4 +201,30 @@ fn a_live_stream_is_watched_until_a_signal_comes() {
     assert_eq!(unsafe { libc::kill(tarsier.id() as libc::pid_t, libc::SIGTERM) }, 0);
     let status = wait_for("tarsier to end", secs(5), || tarsier.try_wait().expect("it can be waited for"));
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_live_stream_is_watched_for_as_long_as_is_said() {
+    let server = RtspServer::start(&[Mount::new("yard", &Clip::spec().seconds(20.0).make())]);
+    let began = tarsier::clock::monotonic();
+    let output = detect(&[&server.url("yard"), "--for", "4s"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(began.elapsed() >= secs(4) && stderr.starts_with("0 events in "), "{stderr}");
+
+    // Nobody answers in time: that is no success.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = detect(&[&format!("rtsp://127.0.0.1:{}/live", silent.local_addr().unwrap().port()), "--for", "1s"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("no picture came"), "{stderr}");
+}
+
+#[test]
+fn a_time_that_is_over_or_none_is_exit_code_2() {
+    for (limit, value) in [("--for", "5"), ("--until", "2020-01-01T00:00:00Z"), ("--until", "noon")] {
+        let output = detect(&["clip.mp4", limit, value]);
+        assert_eq!(output.status.code(), Some(2), "{limit} {value}");
+    }
+    assert_eq!(detect(&["clip.mp4", "--for", "5s", "--until", "22:30"]).status.code(), Some(2));
 }

@@ -103,6 +103,7 @@ fn planes(clip: &Path) -> Planes {
         keyframe_timeout: tarsier::media::source::KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
+        at_most: None,
         audio: AudioMode::Off,
     };
     let mut source = source::open(&options, Arc::new(Session::new(1)), &Cancel::new()).expect("the clip opens");

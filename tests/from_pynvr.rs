@@ -39,8 +39,7 @@ OUTPUT_FRAME_RATE = 20
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
 
     let read = |path: &str| fs::read_to_string(old.path().join("new").join(path)).unwrap();
-    let daemon =
-        Daemon::builder().global(&read("tarsier.yaml")).camera("yard", &read("config.d/yard.yaml")).start();
+    let daemon = Daemon::builder().global(&read("tarsier.yaml")).camera("yard", &read("config.d/yard.yaml")).start();
     let row = daemon.wait_for_recording("yard", secs(60), |recording| recording.complete);
     assert!((5.0..6.1).contains(&row.pre_alarm_s.unwrap()), "{row:?}");
     let expected = row.start.format("yard/%Y/%m/%d/video_%Y-%m-%dT%H%M%S.avi").to_string();

@@ -118,3 +118,25 @@ fn every_dependency_has_its_reason() {
         assert!(is_told, "docs/dependencies.md does not say why {name}");
     }
 }
+
+#[test]
+fn every_row_for_users_of_pynvr_names_a_test_that_is_there() {
+    let mut code = String::new();
+    for folder in ["tests", "src"] {
+        for path in files_below(&root().join(folder), "rs") {
+            code.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    let text = fs::read_to_string(root().join("docs/from-pynvr.md")).unwrap();
+    let rows: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| pynvr |")).collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test is named in: {row}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}()")), "there is no test {test}, but a row names it: {row}");
+        }
+    }
+}

@@ -163,7 +163,7 @@ fn the_video_has_every_picture_at_its_time_and_shows_where_motion_is() {
     assert!(trace(&after) > 0.005, "the trace is still there: {}", trace(&after));
     assert!(trace(&Shot::take(&bench, 179)) < trace(&after) / 3.0, "and fades");
 
-    for part in ["180 pictures in 11.9 s, compared at 500x375", "events: 1", "level: 1500 px (0.80%)"] {
+    for part in ["180 pictures in 11.9 s, compared at 500x375", "events: 1", "level: 2001 px (1.07%)"] {
         assert!(report.contains(part), "{part} is missing:\n{report}");
     }
     assert!(report.contains("  warm-up        5.0 s") && report.contains("two groups:"), "{report}");
@@ -364,5 +364,46 @@ fn a_browser_on_this_machine_sees_the_panes() {
     assert_eq!(status.code(), Some(0));
     let mut report = String::new();
     stdout.read_to_string(&mut report).unwrap();
-    assert!(report.contains("level: 1500 px"), "{report}");
+    assert!(report.contains("level: 2001 px"), "{report}");
+}
+
+#[test]
+fn a_live_stream_is_shown_and_drawn_for_as_long_as_is_said() {
+    // Few pictures: they are drawn as they come.
+    let clip = Clip::spec().fps(5).seconds(30.0).gop_seconds(1.0).motion(0.0, 30.0).make();
+    let server = RtspServer::start(&[Mount::new("yard", &clip)]);
+    let bench = Bench::new();
+    let mut tarsier = Command::new(env!("CARGO_BIN_EXE_tarsier"))
+        .args(["inspect", &server.url("yard"), "--serve", "--out", "panes.mp4", "--for", "8s"])
+        .args(["--set", "detect.warm_up=1s"])
+        .current_dir(bench.folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tarsier starts");
+    let mut stdout = BufReader::new(tarsier.stdout.take().unwrap());
+    let mut url = String::new();
+    stdout.read_line(&mut url).unwrap();
+    let address = url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).expect("a URL");
+    let mut viewer = TcpStream::connect(address).unwrap();
+    viewer.set_read_timeout(Some(secs(30))).unwrap();
+    write!(viewer, "GET /panes.mjpeg HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    // To the end: the time ends the stream, too.
+    let mut shown = Vec::new();
+    viewer.read_to_end(&mut shown).ok();
+    let jpegs = shown.windows(3).filter(|bytes| **bytes == [0xff, 0xd8, 0xff]).count();
+    assert!(jpegs >= 5, "{jpegs} pictures were shown");
+
+    let output = wait_for("tarsier to end", secs(20), || tarsier.try_wait().expect("it can be waited for"));
+    assert_eq!(output.code(), Some(0));
+    let mut report = String::new();
+    stdout.read_to_string(&mut report).unwrap();
+    assert!(report.contains("events: 1\n") && report.contains("open at the end"), "{report}");
+    decodes_cleanly(&bench.path("panes.mp4")).unwrap();
+    let (video, pictures) = (bench.video(), report.split_once(' ').unwrap().0);
+    assert_eq!(video["nb_frames"].as_str(), Some(pictures), "every picture is in the video");
+    assert!((10..=45).contains(&pictures.parse::<u32>().unwrap()), "{report}");
+    let seconds = duration_s(&bench.path("panes.mp4"));
+    assert!((2.0..=9.0).contains(&seconds), "{seconds} s");
+    assert_eq!(server.stats("yard").connections, 1);
 }

@@ -27,6 +27,7 @@ fn options(source: &str) -> OpenOptions {
         keyframe_timeout: KEYFRAME_TIMEOUT,
         repeat: false,
         real_time: false,
+        at_most: None,
         audio: AudioMode::Auto,
     }
 }
@@ -296,7 +297,7 @@ fn bad_files_get_a_clear_error() {
     let cases = [
         (scratch.path().join("nothing.mp4"), SourceErrorKind::NotFound, "no such file"),
         (scratch.path().to_owned(), SourceErrorKind::NotFound, "folder"),
-        (made("empty.mp4", b""), SourceErrorKind::Broken, "no video file"),
+        (made("empty.mp4", b""), SourceErrorKind::Broken, "the file is empty"),
         (made("text.mp4", &b"not a video at all\n".repeat(1000)), SourceErrorKind::Broken, "no video file"),
         (made("cut.mp4", &whole[..whole.len() / 2]), SourceErrorKind::Broken, "cut off"),
         (sound, SourceErrorKind::NoVideo, "pcm_s16le"),

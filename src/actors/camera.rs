@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::detector::{DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
@@ -22,18 +22,24 @@ use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
-use crate::domain::camera::{CameraState, Event, GapCause};
+use crate::domain::camera::{CameraState, Event, GapCause, Reason};
 use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recorder::RecorderConfig;
-use crate::domain::recording::Gap;
+use crate::domain::recording::{Gap, MotionEvent};
 use crate::domain::ring::RingBounds;
+use crate::domain::score::Score;
+use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
 const TICK: Duration = Duration::from_millis(250);
+/// A gap that goes on is listed once it is so long: most are over sooner, and many turn out to be none.
+const WORTH_LISTING: TimeDelta = TimeDelta::seconds(2);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
 /// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
 const RING_SLACK: Duration = Duration::from_secs(10);
+/// Likewise for a file that is not played in real time: rare pictures may wait in the decoder for so long.
+const FILE_RING_SLACK: Duration = Duration::from_secs(60);
 /// Bound on the ring of a stream that is only looked at.
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
@@ -70,6 +76,8 @@ pub struct CameraActor {
     writer: Child<WriterActor>,
     detector: Child<DetectorActor>,
     open_gap: Option<OpenGap>,
+    /// As the index was told.
+    told_gap: Option<OpenGap>,
     /// Where the open gap ends. It is written down a moment later.
     returned: Option<Returned>,
     /// The last crash of a part.
@@ -190,6 +198,7 @@ impl Actor for CameraActor {
         guarded(self, context, "camera.stopped", |actor, _| {
             actor.end_returned_gap();
             actor.end_gap(clock::utc_now());
+            actor.tell_gap(None);
             actor.withdraw();
             tracing::info!("stopped");
         });
@@ -211,7 +220,9 @@ impl CameraActor {
         let entry = shared.registry.entry(&config.name);
         // Spans of this level are there whatever the log's level: each line needs its camera.
         let span = tracing::error_span!("camera", camera = %config.name, generation);
-        let keep = config.record.pre_alarm + RING_SLACK;
+        let is_camera = shared.playback.real_time || config.source.kind() != SourceKind::File;
+        let slack = if is_camera { RING_SLACK } else { FILE_RING_SLACK };
+        let keep = config.record.pre_alarm + slack;
         let ring = Arc::new(PacketRing::new(bounds(keep, config.record.buffer_bytes)));
         let detect = config.detect_source.clone().filter(|_| config.detect.enabled).map(|url| {
             let ring = Arc::new(PacketRing::new(bounds(RING_SLACK, DETECT_RING_BYTES)));
@@ -257,6 +268,7 @@ impl CameraActor {
             writer: Child::new(now),
             detector: Child::new(now),
             open_gap,
+            told_gap: None,
             returned: None,
             crash: crash.map(|text| (now, text)),
             draining: None,
@@ -307,6 +319,7 @@ impl CameraActor {
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,
+            index: self.shared.archive.index().clone(),
             entry: Arc::clone(&self.entry),
             registry: Arc::clone(&self.shared.registry),
             parent: context.address().recipient(),
@@ -393,8 +406,17 @@ impl CameraActor {
 
     fn end_gap(&mut self, end: DateTime<Utc>) {
         if let Some(OpenGap { since, cause }) = self.open_gap.take() {
-            let gap = Gap { camera: self.config.name.clone(), start: since, end, cause };
+            let gap = Gap { camera: self.config.name.clone(), start: since, end: Some(end), cause };
             gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
+        }
+    }
+
+    /// Lists a gap that goes on, or takes back that one does.
+    fn tell_gap(&mut self, gap: Option<OpenGap>) {
+        if self.told_gap != gap {
+            self.told_gap = gap;
+            let told = gap.map(|OpenGap { since, cause }| (since, cause));
+            self.shared.archive.index().set_open_gap(&self.config.name, told);
         }
     }
 
@@ -443,6 +465,9 @@ impl CameraActor {
             } else if line.is_due() {
                 self.connect(feed, context);
             }
+        }
+        if self.draining.is_some_and(|(session, _)| self.recorder.0.has_ended(session)) {
+            self.draining = None;
         }
         if self.draining.is_some_and(|(_, at)| clock::monotonic() >= at)
             && let Some((session, _)) = self.draining.take()
@@ -498,11 +523,16 @@ impl CameraActor {
 
     /// The state as the outside sees it.
     fn publish(&mut self) {
+        let now = clock::utc_now();
+        self.tell_gap(self.open_gap.filter(|gap| now - gap.since > WORTH_LISTING));
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
         let keyframe_trouble = self.main.keyframe_trouble();
+        let is_file = self.config.source.kind() == SourceKind::File;
         let (state, trouble) = match &self.main.phase {
+            // A file's last event is being finished.
+            Phase::Ended | Phase::Waiting { .. } if is_file && self.draining.is_some() => (CameraState::Running, None),
             Phase::Ended => (CameraState::Stopped, None),
             Phase::Waiting { cause, .. } => (CameraState::Backoff, Some(cause.clone())),
             Phase::Connecting { .. } if self.main.was_tried() => {
@@ -665,9 +695,19 @@ impl Handler<TriggerByHand> for CameraActor {
 
     fn handle(&mut self, _: TriggerByHand, context: &mut Self::Context) {
         guarded(self, context, "camera.trigger", |actor, _| {
-            if !actor.recorder.0.trigger_now() {
+            let Some(start) = actor.covered_to().filter(|_| actor.recorder.0.trigger_now()) else {
                 tracing::warn!("an event was asked for, but there is no video yet");
-            }
+                return;
+            };
+            let index = actor.shared.archive.index();
+            index.put_event(MotionEvent {
+                id: index.next_id(),
+                camera: actor.config.name.clone(),
+                start,
+                end: Some(start + actor.config.detect.minimal_duration),
+                reason: Reason::Manual,
+                max_score: Score::UNSEEN,
+            });
         });
     }
 }

@@ -10,14 +10,17 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker};
-use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
+use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{CameraEntry, Registry};
+use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
 use crate::domain::backoff::Backoff;
-use crate::domain::camera::Event;
+use crate::domain::camera::{Event, Reason};
 use crate::domain::config::DetectConfig;
 use crate::domain::motion::MotionChange;
+use crate::domain::recording::MotionEvent;
+use crate::domain::score::Score;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 use crate::pool::Pool;
@@ -39,6 +42,7 @@ pub struct DetectorActor {
     pub pool: Pool,
     /// Handed over when the writer has started, and again when it was replaced.
     pub writer: Option<SetWriter>,
+    pub index: Index,
     pub entry: Arc<CameraEntry>,
     pub registry: Arc<Registry>,
     pub parent: Recipient<PartFailed>,
@@ -57,8 +61,37 @@ pub struct Work {
     began: Instant,
     /// The camera has settled; a new looker needs no warm-up.
     settled: bool,
+    /// How far in the ring the looking is.
+    passed: u64,
+    /// The motion event that goes on.
+    event: Option<OpenEvent>,
     /// The last triggers, for a writer that takes the place of a crashed one.
     sent: VecDeque<Trigger>,
+}
+
+/// A motion event that goes on, and what was seen of it.
+struct OpenEvent {
+    row: MotionEvent,
+    session: Arc<Session>,
+    onset_us: i64,
+    last_us: i64,
+}
+
+impl OpenEvent {
+    /// Takes the pictures of a turn; the same ones again change nothing.
+    fn see(&mut self, shares: &[(Arc<Session>, i64, f64)]) {
+        for (session, pts_us, share) in shares {
+            if session.id == self.session.id && *pts_us >= self.onset_us {
+                self.row.max_score = self.row.max_score.max(Score::of(*share));
+                self.last_us = self.last_us.max(*pts_us);
+            }
+        }
+    }
+
+    /// It ended at this time, or with the last picture of its session.
+    fn ended(self, end_us: i64) -> MotionEvent {
+        MotionEvent { end: Some(self.session.utc(end_us.min(self.last_us))), ..self.row }
+    }
 }
 
 enum LookerState {
@@ -79,6 +112,8 @@ impl Work {
             backoff: Backoff::default(),
             began: now,
             settled,
+            passed: 0,
+            event: None,
             sent: VecDeque::new(),
         }
     }
@@ -118,6 +153,7 @@ impl Actor for DetectorActor {
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "detector.stopped", |actor, _| {
             actor.entry.update(|status| status.motion = false);
+            actor.end_event(i64::MAX);
         });
     }
 }
@@ -163,6 +199,7 @@ impl DetectorActor {
                 if ended.is_some() {
                     let last = looker.drain();
                     look.changes.extend(last.changes);
+                    look.shares.extend(last.shares);
                     look.decoded += last.decoded;
                     look.looked = last.looked.or(look.looked);
                 }
@@ -177,6 +214,7 @@ impl DetectorActor {
         let wait = self.work.backoff.failed(now - self.work.began, fastrand::f64());
         self.work.looker = LookerState::Down(now + wait);
         self.entry.update(|status| status.motion = false);
+        self.end_event(i64::MAX);
         self.parent.do_send(PartFailed {
             camera: self.camera.clone(),
             part: Part::DetectorWorker,
@@ -192,15 +230,26 @@ impl DetectorActor {
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
         }
+        let scores = look.shares.iter().map(|(session, pts_us, share)| (session.utc(*pts_us), Score::of(*share)));
+        self.index.see(&self.camera, scores);
         for change in look.changes {
+            if let Some(event) = &mut self.work.event {
+                event.see(&look.shares);
+            }
             self.publish_change(change);
         }
-        if let Some((session, pts_us)) = look.looked {
-            self.work.settled = true;
-            let utc = self.own_stream.then(|| session.utc(pts_us));
-            if let Some(writer) = &self.writer {
-                writer.looked.do_send(Looked { session: session.id, pts_us, utc });
-            }
+        if let Some(event) = &mut self.work.event {
+            event.see(&look.shares);
+        }
+        self.work.settled |= look.looked.is_some();
+        let is_news = look.looked.is_some() || look.passed.is_some();
+        self.work.passed = look.passed.unwrap_or(self.work.passed);
+        if let Some(writer) = self.writer.as_ref().filter(|_| is_news) {
+            let pictures = look.looked.map(|(session, pts_us)| {
+                let utc = self.own_stream.then(|| session.utc(pts_us));
+                LookedAt { session: session.id, pts_us, utc }
+            });
+            writer.looked.do_send(Looked { seq: Some(self.work.passed).filter(|_| !self.own_stream), pictures });
         }
     }
 
@@ -214,17 +263,40 @@ impl DetectorActor {
                 let at = session.utc(onset_us);
                 tracing::info!(%at, "motion");
                 self.registry.tell(Event::MotionStarted { camera, at });
+                self.begin_event(&session, onset_us);
                 self.trigger(&session, seq, onset_us, onset_us);
             }
             MotionChange::Prolonged { onset_us, last_motion_us } => {
                 self.trigger(&session, seq, onset_us, last_motion_us);
             }
             MotionChange::Ended { last_motion_us, .. } => {
+                let held_us = self.config.minimal_duration.as_micros() as i64;
+                self.end_event(last_motion_us.saturating_add(held_us));
                 self.entry.update(|status| status.motion = false);
                 let at = session.utc(last_motion_us);
                 tracing::info!(%at, "no more motion");
                 self.registry.tell(Event::MotionEnded { camera, at });
             }
+        }
+    }
+
+    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64) {
+        self.end_event(i64::MAX);
+        let row = MotionEvent {
+            id: self.index.next_id(),
+            camera: self.camera.clone(),
+            start: session.utc(onset_us),
+            end: None,
+            reason: Reason::Motion,
+            max_score: Score::UNSEEN,
+        };
+        self.index.put_event(row.clone());
+        self.work.event = Some(OpenEvent { row, session: Arc::clone(session), onset_us, last_us: onset_us });
+    }
+
+    fn end_event(&mut self, end_us: i64) {
+        if let Some(event) = self.work.event.take() {
+            self.index.put_event(event.ended(end_us));
         }
     }
 

@@ -123,7 +123,9 @@ impl FeedLine {
                 read_timeout: config.read_timeout,
                 keyframe_timeout: KEYFRAME_TIMEOUT,
                 repeat: config.repeat,
-                real_time: true,
+                // Two streams keep in step by the clock, and what repeats would never end.
+                real_time: shared.playback.real_time || config.repeat || config.detect_source.is_some(),
+                at_most: shared.playback.at_most,
                 audio: if self.feed == Feed::Main { config.record.audio } else { AudioMode::Off },
             },
             session: Arc::new(Session::new(session)),
@@ -207,9 +209,11 @@ impl FeedLine {
     /// interrupted): what it may still bring is cut off. Returns the cause.
     pub fn past_deadline(&mut self, connect_timeout: Duration, read_timeout: Duration) -> Option<String> {
         let now = clock::monotonic();
-        let bytes = self.stats.bytes.load(Ordering::Relaxed).wrapping_add(self.cancel.progress());
-        if bytes != self.progress.0 {
-            self.progress = (bytes, now);
+        let stats = &self.stats;
+        let read = stats.bytes.load(Ordering::Relaxed).wrapping_add(self.cancel.progress());
+        let progress = read.wrapping_add(stats.waits.load(Ordering::Relaxed));
+        if progress != self.progress.0 {
+            self.progress = (progress, now);
         }
         let silent = now - self.progress.1;
         let cause = match self.phase {

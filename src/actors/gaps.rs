@@ -7,15 +7,12 @@ use crate::archive::Archive;
 use crate::domain::camera::Event;
 use crate::domain::recording::Gap;
 
-/// Writes a gap down.
+/// Writes a gap down that is over.
 pub fn write_down(archive: &Archive, entry: &CameraEntry, registry: &Registry, gap: Gap) {
-    let length = gap.end - gap.start;
-    if length <= chrono::TimeDelta::zero() {
-        return;
-    }
-    let length_ms = u64::try_from(length.num_milliseconds()).unwrap_or(0);
+    let Some(end) = gap.end.filter(|end| *end > gap.start) else { return };
+    let length_ms = u64::try_from((end - gap.start).num_milliseconds()).unwrap_or(0);
     entry.counters.gap_ms.fetch_add(length_ms, Ordering::Relaxed);
-    tracing::warn!(start = %gap.start, end = %gap.end, cause = gap.cause.name(), "gap");
-    registry.tell(Event::Gap { camera: gap.camera.clone(), start: gap.start, end: gap.end, cause: gap.cause });
+    tracing::warn!(start = %gap.start, %end, cause = gap.cause.name(), "gap");
+    registry.tell(Event::Gap { camera: gap.camera.clone(), start: gap.start, end, cause: gap.cause });
     archive.index().add_gap(gap);
 }

@@ -30,6 +30,7 @@ pub struct Looker {
     ring: Arc<PacketRing>,
     /// Next packet to look at; None before the first.
     cursor: Option<u64>,
+    settled: bool,
     session: Option<Arc<Session>>,
     decoder: LumaDecoder,
     detector: Detector,
@@ -44,8 +45,12 @@ pub struct Looker {
 pub struct Look {
     /// In order, each with its session and the sequence of the frame that decided.
     pub changes: Vec<Change>,
+    /// How much of each picture changed: its session, its time, and the share of it.
+    pub shares: Vec<(Arc<Session>, i64, f64)>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
+    /// Every packet before this one was decoded, if that is news.
+    pub passed: Option<u64>,
     pub decoded: u64,
     pub skipped: u64,
     /// There is more for another turn.
@@ -72,6 +77,7 @@ impl Looker {
             config: config.clone(),
             ring,
             cursor: None,
+            settled,
             session: None,
             decoder: LumaDecoder::new(),
             in_decoder: VecDeque::new(),
@@ -83,18 +89,25 @@ impl Looker {
     pub fn look(&mut self) -> Look {
         failpoint::reach("worker.detector", &self.camera);
         let mut look = Look::default();
+        let before = self.cursor;
+        self.advance(&mut look);
+        look.passed = self.cursor.filter(|_| self.cursor != before);
+        look
+    }
+
+    fn advance(&mut self, look: &mut Look) {
         let mut taken = 0;
         loop {
-            let Some(seq) = self.cursor.or_else(|| self.ring.newest_keyframe()) else { return look };
+            let Some(seq) = self.cursor.or_else(|| self.first()) else { return };
             if taken == PACKETS_A_TURN {
                 look.more = true;
-                return look;
+                return;
             }
-            let seq = self.catch_up(seq, &mut look);
+            let seq = self.catch_up(seq, look);
             match self.ring.read(seq) {
                 Read::Empty => {
                     self.cursor = Some(seq);
-                    return look;
+                    return;
                 }
                 Read::Overtaken { resume } => {
                     look.skipped += resume - seq;
@@ -105,11 +118,16 @@ impl Looker {
                     self.cursor = Some(seq + 1);
                     if packet.track == Track::Video {
                         taken += 1;
-                        self.take(seq, &packet, &mut look);
+                        self.take(seq, &packet, look);
                     }
                 }
             }
         }
+    }
+
+    /// Where to begin: with all there is; after a crash with what is new, lest it happen again.
+    fn first(&self) -> Option<u64> {
+        if self.settled { self.ring.newest_keyframe() } else { self.ring.oldest_keyframe() }
     }
 
     /// The session's last packets: takes what the decoder still holds.
@@ -186,6 +204,9 @@ impl Looker {
             let seq = in_decoder.iter().find(|(pts, _)| *pts == pts_us).map_or(0, |(_, seq)| *seq);
             match detector.look(&view) {
                 Ok(score) => {
+                    let (width, height) = detector.picture_size();
+                    let share = f64::from(score.changed_pixels) / (f64::from(width) * f64::from(height)).max(1.0);
+                    look.shares.push((Arc::clone(session), pts_us, share));
                     if let Some(change) = motion.look(session.id, pts_us, score.moving) {
                         look.changes.push(Change { session: Arc::clone(session), seq, motion: change });
                     }
@@ -263,6 +284,7 @@ mod tests {
             keyframe_timeout: KEYFRAME_TIMEOUT,
             repeat: false,
             real_time: false,
+            at_most: None,
             audio: AudioMode::Off,
         };
         let session = Arc::new(Session::new(1));

@@ -38,10 +38,19 @@ pub struct Trigger {
     pub mapped: Option<MappedOnset>,
 }
 
-/// Detector to writer: everything up to here was looked at, and its triggers are sent.
+/// Detector to writer: how far it is, and all triggers from before are sent.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Looked {
+    /// Every packet before this sequence was decoded; pictures that wait for others may still be in the decoder.
+    /// None where the detector looks at a stream of its own.
+    pub seq: Option<u64>,
+    pub pictures: Option<LookedAt>,
+}
+
+/// Every picture up to here was looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct LookedAt {
     pub session: u64,
     pub pts_us: i64,
     /// Set where the detector looks at a stream of its own.

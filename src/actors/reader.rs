@@ -6,17 +6,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use actix::Recipient;
 
 use super::messages::{Feed, FeedNews, FeedReport, Frame};
 use crate::domain::camera::Counters;
+use crate::domain::source_url::SourceKind;
 use crate::domain::stream::Track;
 use crate::failpoint;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 use crate::media::source::{self, Cancel, OpenOptions, SourceError};
 use crate::pool::panic_text;
+
+/// A file that is not played in real time runs so far ahead of detector and recorder: less than either may lag
+/// behind (see `looker`, `archive::recorder`) and than the ring keeps beyond the pre-alarm.
+const LEAD_US: i64 = 1_000_000;
+/// Waits are cut into such slices, so that a cancel is heard.
+const WAIT_SLICE: Duration = Duration::from_millis(50);
 
 /// Who is told of each access unit. Outlives a reader and its listeners; either may be replaced.
 #[derive(Default)]
@@ -50,6 +58,8 @@ pub struct FeedStats {
     pub frames: AtomicU64,
     pub bytes: AtomicU64,
     pub keyframes: AtomicU64,
+    /// How often it waited for those who read the ring.
+    pub waits: AtomicU64,
 }
 
 /// One life of a reader.
@@ -89,8 +99,18 @@ impl Reader {
         let mut source = source::open(&self.options, Arc::clone(&self.session), &self.cancel)?;
         let mut lost_before = 0;
         let mut is_live = false;
-        while let Some(packet) = source.next()? {
+        let waits = !self.options.real_time && self.options.url.kind() == SourceKind::File;
+        let mut newest = None;
+        let ended = loop {
+            let packet = match source.next() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
             failpoint::reach("reader.packet", &self.camera);
+            if waits {
+                self.wait_for_readers(newest, |limit| self.ring.wait_for_readers(packet.dts_us(), LEAD_US, limit));
+            }
             let packet = Arc::new(packet);
             let Some(seq) = self.ring.push(producer, Arc::clone(&packet)) else {
                 // Past its deadline and replaced: nobody waits for what this thread still has.
@@ -116,8 +136,27 @@ impl Reader {
                 let news = FeedNews::Live { session: Arc::clone(&packet.session), first_pts_us: pts_us };
                 report(FeedReport { feed: self.feed, life: self.life, news });
             }
-            self.listeners.tell(Frame { session, seq, pts_us, keyframe: packet.keyframe, bytes });
+            let frame = Frame { session, seq, pts_us, keyframe: packet.keyframe, bytes };
+            self.listeners.tell(frame);
+            newest = Some(frame);
+        };
+        if waits {
+            self.wait_for_readers(newest, |limit| self.ring.wait_till_read(limit));
         }
-        Ok(())
+        ended
+    }
+
+    /// Waits till those who read the ring are near, as `wait` says, or till nobody wants more.
+    fn wait_for_readers(&self, newest: Option<Frame>, wait: impl Fn(Duration) -> bool) {
+        if wait(Duration::ZERO) {
+            return;
+        }
+        // Sound comes without a notice.
+        if let Some(frame) = newest {
+            self.listeners.tell(frame);
+        }
+        while !wait(WAIT_SLICE) && !self.cancel.is_cancelled() {
+            self.stats.waits.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -8,7 +8,9 @@ use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::gaps;
 use super::guard::{CameraPart, guarded};
-use super::messages::{Frame, Looked, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState};
+use super::messages::{
+    Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetDetector, Trigger, TurnTaken, WriterState,
+};
 use super::registry::{CameraEntry, Registry};
 use crate::archive::Archive;
 use crate::archive::recorder::{CameraRecorder, Fact, Sighting, Trouble};
@@ -168,7 +170,12 @@ impl Handler<Looked> for WriterActor {
 
     fn handle(&mut self, looked: Looked, context: &mut Self::Context) {
         guarded(self, context, "writer.looked", |actor, _| {
-            actor.recorder.looked(looked.session, looked.pts_us, looked.utc);
+            if let Some(LookedAt { session, pts_us, utc }) = looked.pictures {
+                actor.recorder.looked(session, pts_us, utc);
+            }
+            if let Some(seq) = looked.seq {
+                actor.recorder.detector_passed(seq);
+            }
         });
     }
 }

@@ -1,11 +1,12 @@
 //! The index: which recordings and gaps the archive has, in SQLite beside them.
 //!
-//! The files are the truth and the index a cache of it that can be rebuilt (`archive::recovery`). Nobody who
-//! records ever waits on it: changes are queued in memory and one thread writes them; questions have read-only
-//! connections of their own. A disk that fails keeps the changes queued, a broken database is moved aside and a
-//! new one begun: recording goes on.
+//! The files are the truth and the index a cache of it that can be rebuilt (`archive::recovery`); what no file says
+//! is in the day journals, which are written with it. Nobody who records ever waits on it: changes are queued in
+//! memory and one thread writes them; questions have read-only connections of their own. A disk that fails keeps the
+//! changes queued, a broken database is moved aside and a new one begun: recording goes on.
 
 mod db;
+pub mod journal;
 mod queue;
 mod reader;
 mod writer;
@@ -13,23 +14,34 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::db::{Db, DbError, Found};
-use self::queue::{Change, Queue};
+use self::journal::Journals;
+use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
+use super::state::StateDb;
 use crate::clock;
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::camera::GapCause;
+use crate::domain::recording::{Gap, MotionEvent, Recording};
+use crate::domain::score::{self, Minute, Score, Series};
 
 /// The index's file in the archive's root.
 pub const FILE_NAME: &str = "index.db";
 /// Held while a process records into the archive.
 pub const LOCK_NAME: &str = "index.lock";
+
+/// A minute is written so long after its end: the detector may be behind.
+const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
+/// So many minutes that go on are more than there can be: a clock went astray, and they are written as they are.
+const MOST_MINUTES: usize = 10_000;
+/// Of an answer of scores, but for the last.
+const MOST_POINTS: usize = 2000;
 
 /// How long [`Index::flush`] and [`Index::close`] wait for the disk.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
@@ -41,7 +53,7 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 pub enum IndexError {
     #[error("the archive {} is in use by another tarsier: stop that one, or give this one its own archive.path", root.display())]
     InUse { root: PathBuf },
-    #[error("the archive {} has no index: `tarsier recordings repair` makes one from the files", root.display())]
+    #[error("the archive {} has no index: `tarsier recordings repair` makes one from its journals and files", root.display())]
     Missing { root: PathBuf },
     #[error("the index {} cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: rusqlite::Error },
@@ -62,6 +74,7 @@ struct Handle {
     shared: Arc<Shared>,
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
+    state: StateDb,
     /// None where the file system knows no locks.
     _lock: Option<File>,
 }
@@ -70,6 +83,8 @@ struct Shared {
     path: PathBuf,
     reader: IndexReader,
     next_id: AtomicI64,
+    /// Written to since the last sync.
+    unsynced: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -80,10 +95,16 @@ struct State {
     /// Changes ever queued, and how many of them are written.
     queued: u64,
     written: u64,
+    /// Scores of minutes that go on, by camera and minute.
+    minutes: BTreeMap<(String, i64), Minute>,
     /// Recordings that are open in this process.
     live: BTreeMap<i64, Recording>,
+    /// Gaps that go on in this process, by camera.
+    live_gaps: BTreeMap<String, Gap>,
     failing: Option<String>,
     rebuilding: Option<String>,
+    /// The database does not know yet what the journals say.
+    wants_replay: bool,
     ask: Ask,
     ended: bool,
 }
@@ -110,7 +131,8 @@ impl Index {
         let shared = Shared {
             reader: IndexReader::new(path.clone()),
             // What is given out before the index could be read is larger than all that is in it.
-            next_id: AtomicI64::new(now.timestamp().max(1)),
+            next_id: AtomicI64::new(first_id(now)),
+            unsynced: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
             path,
@@ -120,6 +142,7 @@ impl Index {
         let db = match opened {
             Ok((db, found)) => {
                 closed_before = found.closed;
+                shared.lock().wants_replay = !found.replayed;
                 // A new index in an old archive: its ids begin above all that were given out before.
                 if !found.new || !has_folders(archive_root) {
                     shared.next_id.store(found.next_id, Ordering::SeqCst);
@@ -130,7 +153,7 @@ impl Index {
                 Ok((db, aside)) => {
                     let mut state = shared.lock();
                     db::salvage_gaps(&aside).into_iter().for_each(|gap| state.queue.add_gap(gap));
-                    state.rebuilding = Some(writer::rebuilding(&shared.path, &what, &aside));
+                    state.begun_anew(writer::rebuilding(&shared.path, &what, &aside));
                     drop(state);
                     Some(db)
                 }
@@ -139,12 +162,21 @@ impl Index {
             Err(DbError::Failing(what)) => shared.fails(&what),
         };
         let shared = Arc::new(shared);
-        let (for_writer, writer) = (Arc::clone(&shared), Writer { db, unchecked: true });
+        let (for_writer, writer) =
+            (Arc::clone(&shared), Writer { db, unchecked: true, journals: Journals::of(archive_root) });
         std::thread::Builder::new()
             .name("index".into())
             .spawn(move || writer.run(&for_writer))
             .map_err(IndexError::Thread)?;
-        Ok(Index { handle: Arc::new(Handle { shared, opened: now, closed_before, _lock: lock }) })
+        Ok(Index {
+            handle: Arc::new(Handle {
+                shared,
+                opened: now,
+                closed_before,
+                state: StateDb::of(archive_root),
+                _lock: lock,
+            }),
+        })
     }
 
     fn shared(&self) -> &Shared {
@@ -163,13 +195,19 @@ impl Index {
                 None => state.live.insert(recording.id, recording.clone()),
                 Some(_) => state.live.remove(&recording.id),
             };
-            state.queue.put(recording, false);
+            state.queue.put(recording, Place::Last);
         });
     }
 
     /// Like [`Index::put`] for a file that was found: it is listed where its start belongs. Queued.
     pub fn put_found(&self, recording: Recording) {
-        self.change(|state| state.queue.put(recording, true));
+        self.change(|state| state.queue.put(recording, Place::ByStart));
+    }
+
+    /// Like [`Index::put`] for a row that the journal has, with its place in the order. Queued.
+    pub fn restore(&self, recording: Recording, seq: i64) {
+        self.shared().next_id.fetch_max(recording.id + 1, Ordering::SeqCst);
+        self.change(|state| state.queue.put(recording, Place::At(seq)));
     }
 
     /// Removes a recording's row. Queued.
@@ -185,9 +223,79 @@ impl Index {
         self.change(|state| state.queue.add_gap(gap));
     }
 
-    /// Forgets the gaps of a camera that ended before. Queued.
-    pub fn forget_gaps(&self, camera: &str, before: DateTime<Utc>) {
-        self.change(|state| state.queue.forget_gaps(camera, before));
+    /// Says which gap of a camera goes on now: since when, and why. None takes back what was said before, if it has
+    /// not ended as a gap meanwhile. Queued.
+    pub fn set_open_gap(&self, camera: &str, gap: Option<(DateTime<Utc>, GapCause)>) {
+        let gap = gap.map(|(start, cause)| Gap { camera: camera.to_owned(), start, end: None, cause });
+        self.change(|state| {
+            match &gap {
+                Some(gap) => state.live_gaps.insert(camera.to_owned(), gap.clone()),
+                None => state.live_gaps.remove(camera),
+            };
+            state.queue.set_open_gap(camera, gap);
+        });
+    }
+
+    /// Like [`Index::add_gap`] for one that the journal has. Queued.
+    pub fn restore_gap(&self, gap: Gap) {
+        let opened = self.opened();
+        self.change(|state| match gap.end {
+            // One that nobody ended did not go on for longer than until this process began.
+            None if !state.live_gaps.values().any(|live| *live == gap) => {
+                state.queue.add_gap(Gap { end: Some(opened.max(gap.start)), ..gap });
+            }
+            _ => state.queue.restore_gap(gap),
+        });
+    }
+
+    /// Writes an event down, or what is known of it now. Queued.
+    pub fn put_event(&self, event: MotionEvent) {
+        self.change(|state| state.queue.put_event(event));
+    }
+
+    /// Like [`Index::put_event`] for one that the journal has. Queued.
+    pub fn restore_event(&self, event: MotionEvent) {
+        self.shared().next_id.fetch_max(event.id + 1, Ordering::SeqCst);
+        self.change(|state| state.queue.restore_event(event));
+    }
+
+    /// Notes motion scores of a camera, each with its time. Kept in memory until their minutes are over.
+    pub fn see(&self, camera: &str, scores: impl IntoIterator<Item = (DateTime<Utc>, Score)>) {
+        let mut state = self.shared().lock();
+        for (time, score) in scores {
+            let (minute, second) = score::place_of(time.timestamp());
+            state.minutes.entry((camera.to_owned(), minute)).or_default().see(second, score);
+        }
+    }
+
+    /// Scores of a minute that the journal has. Queued.
+    pub fn restore_minute(&self, camera: &str, minute: i64, scores: &Minute) {
+        self.change(|state| state.queue.see(camera, minute, scores, true));
+    }
+
+    /// A camera's motion scores from one moment to another, in a few thousand points at most.
+    pub fn scores(&self, camera: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Series, IndexError> {
+        let mut series = Series::over(from.timestamp(), to.timestamp(), MOST_POINTS);
+        let end_s = series.from_s + series.step_s * series.points.len() as i64;
+        let (first, last) = (score::place_of(series.from_s).0, score::place_of(end_s - 1).0);
+        {
+            // First what is not written yet: what is written meanwhile counts twice, which changes nothing.
+            let state = self.shared().lock();
+            let going_on = state.minutes.iter().map(|((of, minute), scores)| (*minute, of.as_str(), scores));
+            let waiting = state.queue.minutes().map(|(minute, of, waiting)| (minute, of, &waiting.what));
+            let unwritten = going_on.chain(waiting).filter(|(_, of, _)| *of == camera);
+            unwritten.for_each(|(minute, _, scores)| series.take(minute, scores));
+        }
+        for (minute, scores) in self.shared().reader.minutes(camera, first, last.saturating_add(1))? {
+            series.take(minute, &scores);
+        }
+        Ok(series)
+    }
+
+    /// Forgets what else is known of a camera from before this moment, its day journals too, except of days of which
+    /// a recording is left. For retention, when it has deleted all it may up to here. Queued.
+    pub fn forget(&self, camera: &str, before: DateTime<Utc>) {
+        self.change(|state| state.queue.forget(camera, before));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -230,17 +338,47 @@ impl Index {
             0 => what,
             lost => format!("{what}; {lost} were given up and are found by the next scan"),
         });
-        failing.or_else(|| state.rebuilding.clone())
+        let rebuilding = state.rebuilding.clone();
+        drop(state);
+        failing.or(rebuilding).or_else(|| self.handle.state.trouble())
     }
 
-    /// The index was new and has been rebuilt from the files.
+    /// The index was new and has been rebuilt from the journals and the files.
     pub fn rebuilt(&self) {
         self.shared().lock().rebuilding = None;
+    }
+
+    /// Is the database new, so that what the journals say has to be put into it?
+    pub fn wants_replay(&self) -> bool {
+        self.shared().lock().wants_replay
+    }
+
+    /// The next scan is to look whether the database lacks anything that the journals say.
+    pub fn replay_again(&self) {
+        self.shared().lock().wants_replay = true;
+    }
+
+    /// What the journals say is in the database. Queued.
+    pub fn replayed(&self) {
+        self.change(|state| {
+            state.wants_replay = false;
+            state.queue.is_replayed = true;
+        });
+    }
+
+    /// Was anything written since the last call, that a power cut could take?
+    pub fn take_unsynced(&self) -> bool {
+        self.shared().unsynced.swap(false, Ordering::SeqCst)
     }
 
     /// Is a scan of all files due, because the index had to be begun anew?
     pub fn wants_scan(&self) -> bool {
         self.shared().lock().rebuilding.is_some()
+    }
+
+    /// What people decided about the archive.
+    pub fn state(&self) -> &StateDb {
+        &self.handle.state
     }
 
     /// When this process opened the index: files written since are its own.
@@ -267,7 +405,7 @@ impl Index {
     pub fn recording(&self, id: i64) -> Result<Option<Recording>, IndexError> {
         match self.shared().lock().queue.get(id) {
             Some(Change::Put { recording, .. }) => return Ok(Some(recording.clone())),
-            Some(Change::Remove) => return Ok(None),
+            Some(Change::Remove { .. }) => return Ok(None),
             None => {}
         }
         self.shared().reader.recording(id)
@@ -279,6 +417,33 @@ impl std::ops::Deref for Index {
 
     fn deref(&self) -> &IndexReader {
         &self.shared().reader
+    }
+}
+
+/// The first id of a new index in an old archive: no archive has given out more than one a millisecond.
+fn first_id(now: DateTime<Utc>) -> i64 {
+    now.timestamp_millis().max(1)
+}
+
+impl State {
+    /// Queues the minutes that are over, or all of them.
+    fn settle_minutes(&mut self, now: DateTime<Utc>, all: bool) {
+        let (current, _) = score::place_of((now - SETTLED_AFTER).timestamp());
+        let all = all || self.minutes.len() > MOST_MINUTES;
+        let State { minutes, queue, .. } = self;
+        minutes.retain(|(camera, minute), scores| {
+            let is_over = all || *minute < current;
+            if is_over {
+                queue.see(camera, *minute, scores, false);
+            }
+            !is_over
+        });
+    }
+
+    /// The database is a new one, for this reason.
+    fn begun_anew(&mut self, why: String) {
+        self.rebuilding = Some(why);
+        self.wants_replay = true;
     }
 }
 
@@ -297,20 +462,24 @@ impl Shared {
     /// The database could be opened after all.
     fn learn(&self, found: &Found) {
         self.next_id.fetch_max(found.next_id, Ordering::SeqCst);
+        self.lock().wants_replay |= !found.replayed;
     }
 
     /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
         let mut state = self.lock();
-        let State { queue, live, .. } = &mut *state;
+        let State { queue, live, live_gaps, .. } = &mut *state;
+        for (camera, gap) in live_gaps.iter() {
+            queue.set_open_gap(camera, Some(gap.clone()));
+        }
         for recording in live.values() {
             if queue.get(recording.id).is_none() {
-                queue.put(recording.clone(), false);
+                queue.put(recording.clone(), Place::Last);
             }
         }
         state.queued += 1;
         drop(state);
-        self.next_id.fetch_max(clock::utc_now().timestamp(), Ordering::SeqCst);
+        self.next_id.fetch_max(first_id(clock::utc_now()), Ordering::SeqCst);
         self.reader.renew();
     }
 }

@@ -18,7 +18,9 @@ pub mod mp4;
 pub mod paths;
 pub mod recorder;
 pub mod recovery;
+mod replay;
 pub mod retention;
+pub mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -157,9 +159,8 @@ impl Archive {
 
     /// Makes all that was written survive a power cut: once for all cameras, and only where something was written.
     fn sync_now(&self) {
-        if self.dirty.swap(false, Ordering::AcqRel)
-            && let Err(error) = disk::sync_file_system(&self.root)
-        {
+        let is_dirty = self.dirty.swap(false, Ordering::AcqRel) | self.index.take_unsynced();
+        if is_dirty && let Err(error) = disk::sync_file_system(&self.root) {
             self.dirty.store(true, Ordering::Release);
             tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
         }

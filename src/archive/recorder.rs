@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,8 @@ pub struct CameraRecorder {
     /// What is published: read by others while the archive's thread may hang.
     trouble: Mutex<Option<String>>,
     detector_is_down: AtomicBool,
+    /// The last session whose end was seen to.
+    ended_session: AtomicU64,
 }
 
 /// What came in since the last turn.
@@ -126,6 +128,8 @@ struct Inbox {
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
     detector_down: Option<bool>,
+    /// The detector has decoded everything before this sequence.
+    detector_passed: Option<u64>,
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
@@ -155,6 +159,8 @@ struct State {
     /// What the detector said, not yet answered; all of it is from before `looked`.
     sightings: VecDeque<Sighting>,
     looked: Option<Looked>,
+    detector_passed: Option<u64>,
+    ended_session: Option<u64>,
     file: Option<OpenFile>,
     /// Makes the packets of the file that is open or about to be.
     encoding: Option<Encoding>,
@@ -225,6 +231,8 @@ impl CameraRecorder {
                 recorder: Recorder::new(settings.decisions),
                 sightings: VecDeque::new(),
                 looked: None,
+                detector_passed: None,
+                ended_session: None,
                 file: None,
                 encoding: None,
                 encoded_to: None,
@@ -242,6 +250,7 @@ impl CameraRecorder {
             queued: AtomicBool::new(false),
             trouble: Mutex::default(),
             detector_is_down: AtomicBool::new(false),
+            ended_session: AtomicU64::new(0),
         })
     }
 
@@ -286,6 +295,12 @@ impl CameraRecorder {
         self.notice();
     }
 
+    /// The detector has decoded everything before `seq` of this ring, and what it saw was told before.
+    pub fn detector_passed(self: &Arc<Self>, seq: u64) {
+        lock(&self.inbox).detector_passed = Some(seq);
+        self.notice();
+    }
+
     pub fn detector_down(self: &Arc<Self>, down: bool) {
         lock(&self.inbox).detector_down = Some(down);
         self.notice();
@@ -305,6 +320,11 @@ impl CameraRecorder {
     pub fn session_ended(self: &Arc<Self>, session: u64) {
         lock(&self.inbox).ended_session = Some(session);
         self.notice();
+    }
+
+    /// Is what was open when this session ended finished?
+    pub fn has_ended(&self, session: u64) -> bool {
+        self.ended_session.load(Ordering::Acquire) >= session
     }
 
     /// Takes what is left in the ring, finishes the file, and is closed for good.
@@ -404,13 +424,18 @@ impl CameraRecorder {
             progress = self.advance(state, &mut budget);
         }
         if progress == Progress::CaughtUp {
-            let ended = lock(&self.inbox).ended_session;
+            let ended = state.ended_session;
             if closing || ended.is_some_and(|session| state.recorder.session() == Some(session)) {
                 progress = self.finish_event(state);
             }
-            if progress == Progress::CaughtUp {
-                lock(&self.inbox).ended_session.take_if(|session| Some(*session) == ended);
+            if progress == Progress::CaughtUp
+                && let Some(session) = state.ended_session.take()
+            {
+                self.ended_session.store(session, Ordering::Release);
             }
+        }
+        if progress == Progress::CaughtUp {
+            self.let_producer_on(state);
         }
         if progress == Progress::CaughtUp && state.recorder.cursor().is_none() {
             self.look_after_disk(state);
@@ -434,6 +459,13 @@ impl CameraRecorder {
         progress
     }
 
+    /// Tells a producer that waits for its readers how far they are. A dead detector is not waited for.
+    fn let_producer_on(&self, state: &State) {
+        let looks = self.settings.detects && !self.detector_is_down.load(Ordering::Relaxed);
+        let looked = if looks { state.detector_passed.unwrap_or(0) } else { self.ring.end() };
+        self.ring.pass(state.recorder.storing_from().map_or(looked, |seq| seq.min(looked)));
+    }
+
     /// Is the detector there and near enough? If not, everything is recorded.
     fn judge_detector(&self, state: &mut State) {
         let Some(newest) = self.ring.newest() else { return };
@@ -450,7 +482,10 @@ impl CameraRecorder {
         if !self.settings.detects {
             return;
         }
-        let is_near = now_us - state.watched.1 < HOPELESS_LAG_US;
+        // Where pictures are rare, those that wait in the decoder for others are old, and nobody is behind.
+        let unread_us = state.detector_passed.and_then(|seq| self.ring.lag_us(seq));
+        let lag_us = unread_us.unwrap_or(i64::MAX).min(now_us - state.watched.1);
+        let is_near = lag_us < HOPELESS_LAG_US;
         let is_down = self.detector_is_down.load(Ordering::Relaxed);
         let down = match reported {
             Some(down) => down || !is_near,
@@ -468,6 +503,8 @@ impl CameraRecorder {
         let mut inbox = lock(&self.inbox);
         state.sightings.append(&mut inbox.sightings);
         state.looked = inbox.looked.take().or(state.looked.take());
+        state.detector_passed = inbox.detector_passed.or(state.detector_passed);
+        state.ended_session = inbox.ended_session.take().or(state.ended_session);
     }
 
     fn take_looked(&self, state: &mut State) {
@@ -715,7 +752,7 @@ impl CameraRecorder {
         if let Some((start, cause)) = state.lost_since.take()
             && start < end
         {
-            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end, cause }));
+            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end: Some(end), cause }));
         }
     }
 

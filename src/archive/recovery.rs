@@ -1,6 +1,7 @@
 //! What a start does with what a crash left: [`repair_open`] before anything records, [`scan_all`] behind it.
 //!
-//! The files are the truth: what they say of themselves overrules the index.
+//! The files are the truth: what they say of themselves overrules the index. What they can't say is in the day
+//! journals, which a new index is told first (`archive::replay`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +16,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::file::{self, RepairError, Repaired};
 use super::index::{Index, IndexError};
 use super::paths;
+use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Gap, Recording, RecordingQuery};
+use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
+use crate::domain::score::Score;
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
@@ -41,7 +44,9 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// Files without a packet, deleted.
     pub empty: u64,
-    /// Files the index did not know.
+    /// Rows that the journals had and the index had not.
+    pub replayed: u64,
+    /// Files that neither knew.
     pub found: u64,
     /// Rows whose file is gone, dropped.
     pub dropped: u64,
@@ -59,6 +64,7 @@ impl fmt::Display for RecoveryReport {
         write!(f, "{} files, {} repaired ({} bytes cut off)", self.files, self.repaired, self.cut_bytes)?;
         let counts = [
             (self.empty, "empty ones deleted"),
+            (self.replayed, "rows taken from the journals"),
             (self.found, "new to the index"),
             (self.dropped, "rows without a file dropped"),
             (self.gaps, "gaps written down"),
@@ -81,6 +87,7 @@ impl RecoveryReport {
         self.repaired += other.repaired;
         self.cut_bytes += other.cut_bytes;
         self.empty += other.empty;
+        self.replayed += other.replayed;
         self.found += other.found;
         self.dropped += other.dropped;
         self.gaps += other.gaps;
@@ -89,6 +96,14 @@ impl RecoveryReport {
         self.failures.dedup();
         self.stopped |= other.stopped;
         self
+    }
+
+    fn replayed(&mut self, replayed: replay::Replayed) {
+        self.replayed += replayed.recordings;
+        if replayed.unclear > 0 {
+            tracing::warn!(lines = replayed.unclear, "lines of the journals are not understood and passed over");
+        }
+        replayed.failures.into_iter().for_each(|what| self.failed(what));
     }
 
     fn failed(&mut self, what: String) {
@@ -102,6 +117,19 @@ impl RecoveryReport {
 /// be called before anything records.
 pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     let mut report = RecoveryReport::default();
+    // A new index has to know what was open; the rest of the journals is the scan's. After a crash it may lack what
+    // the journals got last.
+    let which = match (index.wants_replay(), index.closed_before()) {
+        (true, _) => Some(Days::Newest(2)),
+        (false, None) if index.trouble().is_none() => Some(Days::LastLines),
+        (false, _) => None,
+    };
+    if let Some(which) = which {
+        match replay(archive_root, index, which, &AtomicBool::new(false)) {
+            Ok(replayed) => report.replayed(replayed),
+            Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
+        }
+    }
     if let Err(error) = try_repair_open(archive_root, index, clock::utc_now(), &mut report) {
         report.failed(format!("recordings that were open at the last end wait for the scan: {error}"));
     }
@@ -130,8 +158,10 @@ fn try_repair_open(
         }
         // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
         let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
-        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down && gap.end + ENDED_WITH_IT >= closed) {
-            ends.entry(gap.camera).or_insert(gap.start);
+        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down) {
+            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= closed) {
+                ends.entry(gap.camera).or_insert(gap.start);
+            }
         }
     }
     for row in index.open_recordings()? {
@@ -140,9 +170,30 @@ fn try_repair_open(
         let known = ends.entry(camera).or_insert(end);
         *known = end.max(*known);
     }
+    end_events(index)?;
+    // What was missing already when the process ended is missing up to now.
+    for gap in index.open_gaps()? {
+        report.gaps += 1;
+        index.add_gap(Gap { end: Some(now.max(gap.start)), ..gap });
+    }
     for (camera, start) in ends.into_iter().filter(|(_, start)| *start < now) {
         report.gaps += 1;
-        index.add_gap(Gap { camera, start, end: now, cause: GapCause::Down });
+        index.add_gap(Gap { camera, start, end: Some(now), cause: GapCause::Down });
+    }
+    Ok(())
+}
+
+/// Ends the events that went on when the process ended: with the last recording that holds some of them.
+fn end_events(index: &Index) -> Result<(), IndexError> {
+    let open = index.open_events()?;
+    if !open.is_empty() {
+        index.flush();
+    }
+    for event in open {
+        let query =
+            RecordingQuery { camera: Some(event.camera.clone()), from: Some(event.start), ..Default::default() };
+        let held_to = index.recordings(&query)?.items.iter().filter_map(|row| row.end).max();
+        index.put_event(MotionEvent { end: Some(held_to.unwrap_or(event.start).max(event.start)), ..event });
     }
     Ok(())
 }
@@ -208,7 +259,7 @@ fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut R
     end
 }
 
-/// Walks the whole archive: files the index does not know get rows, those that were not closed are made whole,
+/// Walks the whole archive: a new index is told what the journals say, files that it does not know get rows, those that were not closed are made whole,
 /// rows without a file are dropped. For a thread of its own, whose priority it lowers; `stop` ends it early.
 pub fn scan_all(archive_root: &Path, index: &Index, stop: &AtomicBool) -> RecoveryReport {
     scan_all_telling(archive_root, index, stop, &mut |_| {})
@@ -267,9 +318,21 @@ impl From<IndexError> for Ended {
     }
 }
 
+impl From<ReplayError> for Ended {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Stopped => Ended::Stopped,
+            error => Ended::Failed(error.to_string()),
+        }
+    }
+}
+
 impl Scan<'_> {
     fn run(&mut self) -> Result<(), Ended> {
         self.flush()?;
+        if self.index.wants_replay() {
+            self.report.replayed(replay(self.root, self.index, Days::All, self.stop)?);
+        }
         if self.index.closed_before().is_none() {
             self.recent = self.index.latest()?.iter().filter_map(|row| row.end).max().map(|end| end - RECENT);
         }
@@ -380,9 +443,10 @@ impl Scan<'_> {
                 count(path, &repaired, &mut self.report);
                 self.report.found += 1;
                 tracing::info!(camera = %repaired.meta.camera, "the recording {path} was not in the index");
+                let camera = repaired.meta.camera;
                 self.index.put_found(Recording {
                     id: self.index.next_id(),
-                    camera: repaired.meta.camera,
+                    camera: camera.clone(),
                     start: repaired.meta.start,
                     end: Some(repaired.end),
                     pre_alarm_s: repaired.meta.pre_alarm_s,
@@ -392,6 +456,9 @@ impl Scan<'_> {
                     complete: true,
                     reason: repaired.meta.reason,
                 });
+                if let Some(onset) = repaired.meta.onset {
+                    self.found_event(&camera, onset, repaired.end, repaired.meta.reason)?;
+                }
                 self.changed()?;
             }
             Ok(None) => {
@@ -404,6 +471,28 @@ impl Scan<'_> {
             }
             Err(RepairError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.report.failed(format!("the recording {path} cannot be read: {error}")),
+        }
+        Ok(())
+    }
+
+    /// The event that made a recording that no journal knew, unless a journal knew the event.
+    fn found_event(
+        &mut self,
+        camera: &str,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+        reason: Reason,
+    ) -> Result<(), Ended> {
+        let at_start = RecordingQuery {
+            camera: Some(camera.to_owned()),
+            from: Some(start),
+            to: Some(start + TimeDelta::milliseconds(1)),
+            ..RecordingQuery::default()
+        };
+        let is_event = matches!(reason, Reason::Motion | Reason::Manual);
+        if is_event && start <= end && self.index.events(&at_start)?.items.is_empty() {
+            let (id, camera) = (self.index.next_id(), camera.to_owned());
+            self.index.put_event(MotionEvent { id, camera, start, end: Some(end), reason, max_score: Score::UNSEEN });
         }
         Ok(())
     }
@@ -460,7 +549,7 @@ fn has_extension(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -472,40 +561,40 @@ mod tests {
     const SECONDS: i64 = 3;
 
     /// An archive in a folder, and a clip of 3 s to make recordings of.
-    struct Place {
+    pub(in crate::archive) struct Place {
         folder: tempfile::TempDir,
         clip: Clip,
     }
 
     /// As whole seconds: what the files say is compared exactly.
-    fn minutes_ago(minutes: i64) -> DateTime<Utc> {
+    pub(in crate::archive) fn minutes_ago(minutes: i64) -> DateTime<Utc> {
         let now = clock::utc_now().timestamp();
         DateTime::from_timestamp(now - minutes * 60, 0).unwrap()
     }
 
-    fn row(id: i64, camera: &str, start: DateTime<Utc>) -> Recording {
+    pub(in crate::archive) fn row(id: i64, camera: &str, start: DateTime<Utc>) -> Recording {
         Recording { start, end: None, bytes: 0, complete: false, ..recording(id, camera, 0) }
     }
 
-    fn closed(row: Recording) -> Recording {
+    pub(in crate::archive) fn closed(row: Recording) -> Recording {
         Recording { end: Some(row.start + TimeDelta::seconds(SECONDS)), complete: true, ..row }
     }
 
     impl Place {
-        fn new() -> Self {
+        pub(in crate::archive) fn new() -> Self {
             Place { folder: tempfile::tempdir().unwrap(), clip: clip("mp4", "3", H264, &[]) }
         }
 
-        fn root(&self) -> &Path {
+        pub(in crate::archive) fn root(&self) -> &Path {
             self.folder.path()
         }
 
-        fn open(&self) -> Index {
+        pub(in crate::archive) fn open(&self) -> Index {
             Index::open(self.root()).unwrap()
         }
 
         /// The index as after a crash: without the mark of an end in order.
-        fn open_after_crash(&self) -> Index {
+        pub(in crate::archive) fn open_after_crash(&self) -> Index {
             let connection = rusqlite::Connection::open(self.root().join("index.db")).unwrap();
             connection.execute("DELETE FROM meta WHERE name = 'closed_us'", []).unwrap();
             drop(connection);
@@ -515,7 +604,7 @@ mod tests {
         }
 
         /// Writes the recording's file; not closed, it is as `kill -9` leaves it.
-        fn write(&self, row: &Recording, is_closed: bool) -> u64 {
+        pub(in crate::archive) fn write(&self, row: &Recording, is_closed: bool) -> u64 {
             let path = self.root().join(&row.path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let meta = FileMeta {
@@ -539,7 +628,7 @@ mod tests {
             }
         }
 
-        fn scan(&self, index: &Index) -> RecoveryReport {
+        pub(in crate::archive) fn scan(&self, index: &Index) -> RecoveryReport {
             let report = scan_all(self.root(), index, &AtomicBool::new(false));
             assert_eq!(report.failures, [""; 0]);
             report
@@ -582,8 +671,36 @@ mod tests {
         );
         let [gap] = &gaps(&index)[..] else { panic!("one gap") };
         assert_eq!((gap.camera.as_str(), gap.start, gap.cause), ("yard", end, GapCause::Down));
-        assert!(gap.end > minutes_ago(1));
+        assert!(gap.end > Some(minutes_ago(1)));
         assert_eq!(decode(&path).len(), SECONDS as usize * 25);
+    }
+
+    #[test]
+    fn an_event_that_went_on_ends_with_what_was_recorded_of_it() {
+        let place = Place::new();
+        let start = minutes_ago(5);
+        let open = row(1, "yard", start);
+        place.write(&open, false);
+        let event = |id, camera: &str, start| MotionEvent {
+            id,
+            camera: camera.into(),
+            start,
+            end: None,
+            reason: Reason::Motion,
+            max_score: Score::UNSEEN,
+        };
+        {
+            let index = place.open();
+            index.put(open);
+            index.put_event(event(2, "yard", start + TimeDelta::seconds(1)));
+            index.put_event(event(3, "door", start));
+        }
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        assert!(index.flush());
+        let events = index.events(&RecordingQuery::default()).unwrap().items;
+        let ends: Vec<_> = events.into_iter().map(|(event, held)| (event.id, event.end.unwrap(), held)).collect();
+        assert_eq!(ends, [(2, start + TimeDelta::seconds(SECONDS), vec![1]), (3, start, vec![])]);
     }
 
     #[test]

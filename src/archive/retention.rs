@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use super::disk::Space;
 use super::index::{ClosedQuery, Index, IndexError, Position};
 use super::paths;
+use super::state::Protected;
 use crate::domain::config::{MinFree, RetentionConfig};
 use crate::domain::recording::Recording;
 use crate::domain::retention::{Candidate, Why, age_limit, excess, plan, short_of};
@@ -68,7 +69,13 @@ impl fmt::Display for RetentionReport {
 
 /// Deletes what is too old or too much. Blocks as long as the disk does.
 pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<RetentionReport, IndexError> {
-    let mut run = Run { root: archive_root, index, report: RetentionReport::default(), done_with: HashSet::new() };
+    let protected = match index.state().protected() {
+        Ok(protected) => protected,
+        // An alarm tells.
+        Err(_) => return Ok(RetentionReport::default()),
+    };
+    let mut run =
+        Run { root: archive_root, index, protected, report: RetentionReport::default(), done_with: HashSet::new() };
     let usage = index.usage()?;
     for (camera, used_bytes) in &usage {
         let limit = limits.cameras.get(camera).unwrap_or(&limits.others);
@@ -77,7 +84,7 @@ pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<Retent
             let deleted_before = run.report.deleted.len();
             run.delete(Some(camera), Some(before), 0)?;
             if run.report.deleted.len() > deleted_before {
-                index.forget_gaps(camera, before);
+                index.forget(camera, before);
             }
         }
         let left_bytes = used_bytes.saturating_sub(run.report.freed_bytes - freed_before);
@@ -90,12 +97,20 @@ pub fn run(archive_root: &Path, index: &Index, limits: &Limits) -> Result<Retent
         .saturating_sub(run.report.freed_bytes);
     let release_bytes = excess(left_bytes, limits.max_size_bytes).max(short_bytes);
     run.report.short_bytes = run.delete(None, None, release_bytes)?;
+    // A camera's oldest go first: what is left of it from before the last of them is kept for a reason.
+    let mut room: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for Deleted { recording, .. } in run.report.deleted.iter().filter(|deleted| deleted.why == Why::Room) {
+        let last = room.entry(&recording.camera).or_insert(recording.start);
+        *last = recording.start.max(*last);
+    }
+    room.into_iter().for_each(|(camera, before)| index.forget(camera, before));
     Ok(run.report)
 }
 
 struct Run<'a> {
     root: &'a Path,
     index: &'a Index,
+    protected: Protected,
     report: RetentionReport,
     /// Deleted, though its row may still be read, or not to be deleted.
     done_with: HashSet<i64>,
@@ -143,13 +158,17 @@ impl Run<'_> {
         if self.done_with.contains(&row.id) {
             return None;
         }
-        let protected = self.index.is_live(row.id);
+        let protected = self.index.is_live(row.id) || self.protected.has(&row.path);
         row.end.map(|end| Candidate { id: row.id, end, bytes: row.bytes, protected })
     }
 
     /// Bytes that were freed.
     fn delete_one(&mut self, recording: Recording, why: Why) -> u64 {
         self.done_with.insert(recording.id);
+        // Protected since this run began?
+        if self.index.state().protected().is_ok_and(|now| now.has(&recording.path)) {
+            return 0;
+        }
         if let Err(error) = paths::delete(self.root, &recording.path, &recording.camera) {
             self.report.failures.push(format!("{}: {error}", recording.path));
             return 0;
@@ -247,7 +266,8 @@ mod tests {
     fn age_is_each_cameras_own_and_takes_its_old_gaps_along() {
         let place = Place::with(&six());
         for (camera, second) in [("odd", 500), ("odd", 90_000), ("even", 500)] {
-            let gap = Gap { camera: camera.into(), start: at(second), end: at(second + 1), cause: GapCause::Down };
+            let gap =
+                Gap { camera: camera.into(), start: at(second), end: Some(at(second + 1)), cause: GapCause::Down };
             place.index.add_gap(gap);
         }
         // 96 000 s before 100 000 is 4000: recordings 1 and 3 ended before it.
@@ -329,6 +349,31 @@ mod tests {
         assert_eq!(place.ids(), [1, 3, 4, 5, 6]);
         assert!(outside.path().join("1.mp4").exists());
         assert!(report.failures[0].contains("odd/1.mp4"), "{report}");
+    }
+
+    #[test]
+    fn what_a_person_protects_stays_whatever_the_limits() {
+        let place = Place::with(&six());
+        place.index.state().protect("odd/1.mp4", 1, at(0)).unwrap();
+        place.index.state().protect("even/4.mp4", 4, at(0)).unwrap();
+        let report = place.run(&Limits { max_size_bytes: Some(0), cameras: of("odd", Some(1), None), ..none() });
+        assert_eq!((place.ids(), report.short_bytes), (vec![1, 4], 2000));
+        assert!(place.has("odd/1.mp4") && place.has("even/4.mp4"));
+        place.index.state().unprotect("odd/1.mp4").unwrap();
+        place.run(&Limits { max_size_bytes: Some(0), ..none() });
+        assert_eq!(place.ids(), [4]);
+    }
+
+    #[test]
+    fn nothing_goes_while_nobody_knows_what_is_protected() {
+        let place = Place::with(&six());
+        place.index.state().protect("odd/1.mp4", 1, at(0)).unwrap();
+        fs::write(place.folder.path().join("state.db"), [7; 9000]).unwrap();
+        fs::copy(place.folder.path().join("state.db"), place.folder.path().join("other")).unwrap();
+        fs::rename(place.folder.path().join("other"), place.folder.path().join("state.db")).unwrap();
+        let report = place.run(&Limits { max_size_bytes: Some(0), ..none() });
+        assert_eq!((place.ids().len(), report.deleted.len()), (6, 0));
+        assert!(place.index.trouble().unwrap().contains("state.db"));
     }
 
     #[test]

@@ -145,7 +145,14 @@ fn demux(path: &Path) -> (Arc<StreamInfo>, Vec<Packet>) {
         AudioTrack { codec, sample_rate, channels, timescale: timescale(index, &input), config_record }
     });
     let stream = Arc::new(StreamInfo {
-        video: VideoTrack { codec, width: 320, height: 240, timescale: timescale(video_index, &input), config_record },
+        video: VideoTrack {
+            codec,
+            width: 320,
+            height: 240,
+            quarter_turns: 0,
+            timescale: timescale(video_index, &input),
+            config_record,
+        },
         audio: audio_track,
     });
     let session = Arc::new(Session::new(1));
@@ -265,7 +272,7 @@ pub fn made_up_stream() -> Arc<StreamInfo> {
     let config_record = nal::avcc(&[&sps], &[&pps]).expect("sets");
     let (codec, width, height, timescale) = (VideoCodec::H264, 320, 240, 90_000);
     Arc::new(StreamInfo {
-        video: VideoTrack { codec, width, height, timescale, config_record },
+        video: VideoTrack { codec, width, height, quarter_turns: 0, timescale, config_record },
         audio: Some(AudioTrack {
             codec: AudioCodec::Aac,
             sample_rate: 48_000,

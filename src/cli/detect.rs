@@ -4,15 +4,19 @@
 //! give the same events.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::INPUT_WRONG;
+use super::limit::LimitArgs;
 use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit_code, look, seconds};
+use super::sheet::{self, Paper};
+use crate::actors::shared::Playback;
 use crate::config;
+use crate::domain::motion::MotionState;
 use crate::media::decode::DecodeCounts;
 use crate::media::packet::Session;
 use crate::media::picture::Picture;
@@ -31,6 +35,11 @@ pub struct DetectArgs {
     /// Change a key of the camera's configuration
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Write a picture of each event, with what moved outlined, into one image (.png or .jpg)
+    #[arg(long, value_name = "FILE", value_parser = sheet::path)]
+    sheet: Option<PathBuf>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 /// Looks at the source until it ends or a signal comes.
@@ -44,11 +53,18 @@ pub fn run(arguments: &DetectArgs, config_path: &Path) -> anyhow::Result<u8> {
             return Ok(INPUT_WRONG);
         }
     };
+    let paper = match arguments.sheet.as_deref().map(|path| Paper::at(path, &camera)).transpose() {
+        Ok(paper) => paper,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return Ok(INPUT_WRONG);
+        }
+    };
     let cancel = Cancel::new();
     cancel_on_signal(cancel.clone())?;
     let printer = Printer { json: arguments.json, out: io::stdout(), progress: Progress::hidden() };
-    let mut teller = Teller { watch: Watch::new(&camera)?, printer, fault: None };
-    let result = look(&camera, false, &cancel, &mut teller);
+    let mut teller = Teller { watch: Watch::new(&camera)?, printer, news: Vec::new(), paper, fault: None };
+    let result = look(&camera, Playback { real_time: false, at_most: arguments.limit.at_most() }, &cancel, &mut teller);
     teller.printer.progress.clear();
     exit_code(result)
 }
@@ -57,17 +73,23 @@ pub fn run(arguments: &DetectArgs, config_path: &Path) -> anyhow::Result<u8> {
 struct Teller<W> {
     watch: Watch,
     printer: Printer<W>,
+    /// Not told yet.
+    news: Vec<News>,
+    paper: Option<Paper>,
     fault: Option<DetectError>,
 }
 
 impl<W: Write> Viewer for Teller<W> {
-    fn opened(&mut self, _: &Arc<Session>, source: &dyn Source) -> Result<(), Trouble> {
+    fn opened(&mut self, session: &Arc<Session>, source: &dyn Source) -> Result<(), Trouble> {
+        if let Some(paper) = &mut self.paper {
+            paper.opened(session, source.quarter_turns());
+        }
         self.printer.progress.start(source.duration_us());
         Ok(())
     }
 
-    fn look(&mut self, view: &LumaView, _: Picture) {
-        if let Err(error) = self.watch.look(view) {
+    fn look(&mut self, view: &LumaView, picture: Picture) {
+        if let Err(error) = self.look_and_draw(view, picture) {
             self.fault = Some(error);
         }
     }
@@ -76,18 +98,52 @@ impl<W: Write> Viewer for Teller<W> {
         if let Some(fault) = self.fault.take() {
             return Err(fault.into());
         }
-        self.watch.news().into_iter().try_for_each(|news| self.printer.tell(news)).map_err(Trouble::Output)?;
+        for news in std::mem::take(&mut self.news) {
+            self.printer.tell(news).map_err(Trouble::Output)?;
+        }
         self.printer.progress.set(self.watch.last_us);
         Ok(())
     }
 
     fn end(&mut self, counts: DecodeCounts) -> Result<(), Trouble> {
         self.watch.end();
+        self.hear();
         self.after_packet()?;
         self.printer.progress.clear();
+        if let Some(paper) = self.paper.take() {
+            let said = paper.finish(&sum(&self.watch))?;
+            if !self.printer.json {
+                eprintln!("{said}");
+            }
+        }
         self.printer.sum_up(&self.watch, counts);
         Ok(())
     }
+}
+
+impl<W> Teller<W> {
+    fn look_and_draw(&mut self, view: &LumaView, picture: Picture) -> Result<(), DetectError> {
+        let score = self.watch.look(view)?;
+        if let Some(paper) = &mut self.paper {
+            let in_event = score.moving && matches!(self.watch.state(), MotionState::Motion { .. });
+            paper.look(view, picture, &self.watch.detector, score.changed_pixels, in_event)?;
+        }
+        self.hear();
+        Ok(())
+    }
+
+    fn hear(&mut self) {
+        for news in self.watch.news() {
+            if let (News::Event { start, end, open }, Some(paper)) = (news, &mut self.paper) {
+                paper.close(start, end, open);
+            }
+            self.news.push(news);
+        }
+    }
+}
+
+fn sum(watch: &Watch) -> String {
+    format!("{} events in {:.1} s", watch.events, seconds(watch.last_us))
 }
 
 /// What is printed, and how far the work is.
@@ -137,7 +193,7 @@ impl<W: Write> Printer<W> {
             eprintln!("{} damaged packets or pictures", counts.errors);
         }
         if !self.json {
-            eprintln!("{} events in {:.1} s ({} pictures)", watch.events, seconds(watch.last_us), counts.pictures);
+            eprintln!("{} ({} pictures)", sum(watch), counts.pictures);
         }
     }
 }

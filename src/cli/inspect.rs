@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::INPUT_WRONG;
+use super::limit::LimitArgs;
 use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit_code, is_same_file, look, seconds};
+use crate::actors::shared::Playback;
 use crate::clock;
 use crate::config;
 use crate::domain::motion::MotionState;
@@ -47,6 +49,8 @@ pub struct InspectArgs {
     /// Without a port the system picks one
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     serve: Option<u16>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 fn mp4_path(text: &str) -> Result<PathBuf, String> {
@@ -100,7 +104,8 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
         fault: None,
     };
     let real_time = is_file && arguments.serve.is_some();
-    let mut result = look(&camera, real_time, &cancel, &mut inspector);
+    let playback = Playback { real_time, at_most: arguments.limit.at_most() };
+    let mut result = look(&camera, playback, &cancel, &mut inspector);
     if result.is_ok() && inspector.report.pictures == 0 && !cancel.is_cancelled() {
         result = Err(Trouble::Input(format!("{url}: holds no picture that could be decoded")));
     }

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, limit};
+use crate::actors::shared::Playback;
 use crate::clock;
 use crate::domain::config::{AudioMode, CameraConfig};
 use crate::domain::motion::{Motion, MotionChange, MotionState};
+use crate::domain::source_url::SourceKind;
 use crate::domain::stream::Track;
 use crate::media::decode::DecodeCounts;
 use crate::media::packet::Session;
@@ -65,9 +68,14 @@ pub trait Viewer {
     fn end(&mut self, counts: DecodeCounts) -> Result<(), Trouble>;
 }
 
-/// Shows `viewer` the pictures that `camera` detects motion in, until the source ends or is cancelled. In real time,
-/// a file takes as long as it plays.
-pub fn look(camera: &CameraConfig, real_time: bool, cancel: &Cancel, viewer: &mut impl Viewer) -> Result<(), Trouble> {
+/// Shows `viewer` the pictures that `camera` detects motion in, until the source ends, is cancelled, or has been
+/// looked at for long enough.
+pub fn look(
+    camera: &CameraConfig,
+    Playback { real_time, at_most }: Playback,
+    cancel: &Cancel,
+    viewer: &mut impl Viewer,
+) -> Result<(), Trouble> {
     let url = camera.detect_source.clone().unwrap_or_else(|| camera.source.clone());
     let options = OpenOptions {
         url: url.clone(),
@@ -77,17 +85,31 @@ pub fn look(camera: &CameraConfig, real_time: bool, cancel: &Cancel, viewer: &mu
         keyframe_timeout: source::KEYFRAME_TIMEOUT,
         repeat: false,
         real_time,
+        at_most,
         audio: AudioMode::Off,
     };
+    let is_time_over = Arc::new(AtomicBool::new(false));
+    if let Some(at_most) = at_most.filter(|_| url.kind() != SourceKind::File) {
+        let (cancel, is_over) = (cancel.clone(), Arc::clone(&is_time_over));
+        limit::after(at_most, move || {
+            is_over.store(true, Ordering::Relaxed);
+            cancel.cancel();
+        })
+        .map_err(Trouble::Ours)?;
+    }
+    let too_late = || Trouble::Input(format!("{url}: no picture came before the time was over"));
     let session = Arc::new(Session::new(1));
     let mut source = match source::open(&options, Arc::clone(&session), cancel) {
         Ok(source) => source,
-        Err(error) if error.kind == SourceErrorKind::Cancelled => return Ok(()),
+        Err(error) if error.kind == SourceErrorKind::Cancelled => {
+            return if is_time_over.load(Ordering::Relaxed) { Err(too_late()) } else { Ok(()) };
+        }
         Err(error) => return Err(Trouble::Input(error.to_string())),
     };
     viewer.opened(&session, source.as_ref())?;
 
-    let mut decoder = LumaDecoder::new();
+    let is_as_fast_as_can_be = url.kind() == SourceKind::File && !real_time;
+    let mut decoder = if is_as_fast_as_can_be { LumaDecoder::with_all_threads() } else { LumaDecoder::new() };
     let ended = loop {
         let packet = match source.next() {
             Ok(Some(packet)) => packet,
@@ -109,6 +131,9 @@ pub fn look(camera: &CameraConfig, real_time: bool, cancel: &Cancel, viewer: &mu
     // What is still inside counts, however the stream ended.
     decoder.drain_pictures(&mut |view, picture| viewer.look(&view, picture)).ok();
     viewer.end(decoder.counts())?;
+    if ended.is_ok() && decoder.counts().pictures == 0 && is_time_over.load(Ordering::Relaxed) {
+        return Err(too_late());
+    }
     ended
 }
 

@@ -4,10 +4,13 @@ pub mod check;
 pub mod detect;
 pub mod import_pynvr;
 pub mod inspect;
+mod limit;
 mod look;
+mod new_file;
 pub mod record;
 pub mod recordings;
 pub mod run;
+mod sheet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +53,7 @@ enum Command {
     },
     /// Find motion in a source and print when it happens
     #[command(
-        after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15"
+        after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15\n  tarsier detect night.mkv --sheet events.png"
     )]
     Detect(detect::DetectArgs),
     /// Show what the detector sees: as a video, in a browser, and as a report

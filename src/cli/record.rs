@@ -11,11 +11,12 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::limit::LimitArgs;
 use super::{DONE, INPUT_WRONG, OUR_FAULT};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
 use crate::actors::registry::Registry;
-use crate::actors::shared::Shared;
+use crate::actors::shared::{Playback, Shared};
 use crate::archive::Archive;
 use crate::archive::index::Index;
 use crate::config;
@@ -36,12 +37,11 @@ pub struct RecordArgs {
     /// Folder for the recordings and their index
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// End after so long, such as `10min`
-    #[arg(long = "for", value_name = "DURATION", value_parser = config::duration)]
-    at_most: Option<Duration>,
     /// Change a key of the camera's configuration
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 /// Records until the source ends, the time is over or a signal comes.
@@ -64,11 +64,12 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let index = Index::open(&arguments.out)?;
     let layout = loaded.global.archive.layout.clone();
     let archive = Archive::start(&arguments.out, layout, SyncCadence::Every(Duration::from_secs(1)), index)?;
-    let shared = Arc::new(Shared::new(Arc::new(Registry::default()), Arc::clone(&archive), Pool::start(1)?));
+    let mut shared = Shared::new(Arc::new(Registry::default()), Arc::clone(&archive), Pool::start(1)?);
+    shared.playback = Playback { real_time: false, at_most: arguments.limit.at_most() };
+    let shared = Arc::new(shared);
     let system = System::new();
-    let at_most = arguments.at_most;
     system.block_on(async {
-        let solo = Solo { config: Arc::new(camera), shared, at_most, camera: None, failed: None }.start();
+        let solo = Solo { config: Arc::new(camera), shared, camera: None, failed: None }.start();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         thread::Builder::new().name("signals".into()).spawn(move || {
             for (number, signal) in signals.forever().enumerate() {
@@ -89,7 +90,6 @@ pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
 struct Solo {
     config: Arc<CameraConfig>,
     shared: Arc<Shared>,
-    at_most: Option<Duration>,
     camera: Option<Addr<CameraActor>>,
     failed: Option<String>,
 }
@@ -105,8 +105,15 @@ impl Actor for Solo {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let camera = CameraActor::new(Arc::clone(&self.config), 1, Arc::clone(&self.shared), parent, None, None);
         self.camera = Some(camera.start());
-        if let Some(at_most) = self.at_most {
-            context.notify_later(End, at_most);
+        // Of a file so much is read; a camera has so much time.
+        let at_most = self.shared.playback.at_most;
+        if let Some(at_most) = at_most.filter(|_| self.config.source.kind() != SourceKind::File) {
+            context.run_later(at_most, |actor, context| {
+                if actor.shared.registry.entry(&actor.config.name).status().codec.is_none() {
+                    actor.failed = Some(format!("{}: no picture came before the time was over", actor.config.source));
+                }
+                context.notify(End);
+            });
         }
         context.run_interval(TICK, |actor, context| {
             let status = actor.shared.registry.entry(&actor.config.name).status();

@@ -1,5 +1,6 @@
 //! `tarsier recordings`: what the archive holds, whether it is whole, and making it so.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -12,9 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
+use crate::archive::state::StateDb;
 use crate::archive::{paths, recovery};
 use crate::config;
-use crate::domain::recording::{Recording, RecordingQuery};
+use crate::domain::camera::Reason;
+use crate::domain::recording::{ListedRecording, Recording, RecordingQuery};
 use crate::media::readback::read_back;
 
 /// The recording's own length and what the index says may differ by so much: a second, or a thousandth.
@@ -24,16 +27,23 @@ const TOLERANCE: f64 = 0.001;
 /// connect a camera may send what is long past.
 const START_APART: TimeDelta = TimeDelta::minutes(1);
 
+/// So much may be missing between two recordings: connecting takes time after a start.
+const HOLE: TimeDelta = TimeDelta::seconds(5);
+
 /// What to do with the recordings.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RecordingsCommand {
     /// List recordings, newest first
     #[command(after_help = "Example:\n  tarsier recordings list --camera front-door --from 2026-05-01 --json")]
     List(ListArgs),
-    /// Read recordings back and decode them; exit code 1 if anything is wrong
-    #[command(after_help = "Example:\n  tarsier recordings verify --from 2026-05-01T06:00:00Z")]
+    /// Read recordings back and decode them, and look for stretches of a continuous camera that are missing and no gap
+    /// tells of; exit code 1 if anything is wrong
+    #[command(
+        after_help = "Examples:\n  tarsier recordings verify --from 2026-05-01T06:00:00Z\n  tarsier recordings verify --sample 5%"
+    )]
     Verify(VerifyArgs),
-    /// Rebuild the index from the files, and make whole what a crash left open (stop `tarsier run` first)
+    /// Rebuild the index from the journals and the files, and make whole what a crash left open (stop `tarsier run`
+    /// first)
     #[command(after_help = "Example:\n  tarsier recordings repair --config /etc/tarsier/tarsier.yaml")]
     Repair,
 }
@@ -61,13 +71,16 @@ pub struct ListArgs {
     json: bool,
 }
 
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
     #[command(flatten)]
     selection: Selection,
     /// Read all packets but decode none: much quicker
     #[arg(long)]
     no_decode: bool,
+    /// Read back only so many of the recordings, others at each run
+    #[arg(long, value_name = "N%", value_parser = parse_share, default_value = "100%")]
+    sample: f64,
 }
 
 /// Runs the command on the archive of this configuration. Returns the exit code.
@@ -120,6 +133,14 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| "not a time like 2026-05-01T06:00:00Z or 2026-05-01".to_owned())
 }
 
+fn parse_share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    percent
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "not a share like 5%, up to 100%".to_owned())
+}
+
 /// All recordings of a selection, newest first, page by page.
 fn each(
     index: &IndexReader,
@@ -140,10 +161,13 @@ fn each(
 
 fn list(root: &Path, arguments: &ListArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let index = IndexReader::open(root)?;
+    let protected = StateDb::of(root).protected();
     let mut out = io::BufWriter::new(out);
     each(&index, &arguments.selection, |row| {
         if arguments.json {
-            serde_json::to_writer(&mut out, row).map_err(io::Error::from)?;
+            let protected = protected.as_ref().map_or(true, |protected| protected.has(&row.path));
+            let row = ListedRecording { recording: row.clone(), protected };
+            serde_json::to_writer(&mut out, &row).map_err(io::Error::from)?;
             return Ok(writeln!(out)?);
         }
         let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -189,27 +213,72 @@ fn verify(root: &Path, arguments: &VerifyArgs, out: &mut dyn Write) -> anyhow::R
     })?;
     let bar = progress(Some(total), "{bar:40} {bytes}/{total_bytes} {eta} {wide_msg}");
     let (mut checked, mut wrong, mut open) = (0_u64, 0_u64, 0_u64);
+    let mut holes = Holes { index: &index, later: BTreeMap::new(), found: 0 };
     each(&index, &arguments.selection, |row| {
         bar.set_message(row.path.clone());
         if row.end.is_none() {
             open += 1;
             return Ok(());
         }
-        let problems = verify_one(root, row, !arguments.no_decode);
+        let hole = holes.before(row)?;
+        let is_sampled = arguments.sample >= 1.0 || fastrand::f64() < arguments.sample;
+        let mut problems = if is_sampled { verify_one(root, row, !arguments.no_decode) } else { Vec::new() };
         bar.inc(row.bytes);
         // Retention may have taken it meanwhile.
         if !problems.is_empty() && index.recording(row.id)?.is_none() {
             return Ok(());
         }
-        checked += 1;
+        checked += u64::from(is_sampled);
         wrong += u64::from(!problems.is_empty());
+        problems.extend(hole);
         bar.suspend(|| problems.iter().try_for_each(|problem| writeln!(out, "{}: {problem}", row.path)))?;
         Ok(())
     })?;
     bar.finish_and_clear();
     let being_written = if open > 0 { format!(", {open} being written and not looked at") } else { String::new() };
-    writeln!(out, "{checked} recordings verified, {wrong} with problems{being_written}")?;
-    Ok(u8::from(wrong > 0))
+    let missing = match holes.found {
+        0 => String::new(),
+        found => format!(", {found} stretches are missing that no gap tells of"),
+    };
+    writeln!(out, "{checked} recordings verified, {wrong} with problems{missing}{being_written}")?;
+    Ok(u8::from(wrong > 0 || holes.found > 0))
+}
+
+/// Looks for what is missing between the recordings of a camera that records continuously.
+struct Holes<'a> {
+    index: &'a IndexReader,
+    /// By camera: the start of the recording that was visited last, if it is a continuous one.
+    later: BTreeMap<String, Option<DateTime<Utc>>>,
+    found: u64,
+}
+
+impl Holes<'_> {
+    /// What is missing between this recording and the one that was visited before, which is the next in time.
+    fn before(&mut self, row: &Recording) -> anyhow::Result<Option<String>> {
+        let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
+        let later = self.later.insert(row.camera.clone(), is_continuous.then_some(row.start)).flatten();
+        let (Some(end), Some(next), true) = (row.end, later, is_continuous) else { return Ok(None) };
+        if next - end <= HOLE {
+            return Ok(None);
+        }
+        let query =
+            RecordingQuery { camera: Some(row.camera.clone()), from: Some(end), to: Some(next), ..Default::default() };
+        let mut told = self.index.gaps(&query)?.items;
+        told.sort_by_key(|gap| gap.start);
+        let mut missing = TimeDelta::zero();
+        let mut from = end;
+        for gap in told {
+            missing += (gap.start - from).max(TimeDelta::zero());
+            from = from.max(gap.end.unwrap_or(next));
+        }
+        missing += (next - from).max(TimeDelta::zero());
+        if missing <= HOLE {
+            return Ok(None);
+        }
+        self.found += 1;
+        let seconds = missing.as_seconds_f64();
+        Ok(Some(format!("the next begins {seconds:.1} s later and no gap tells why (was the camera switched off?)")))
+    }
 }
 
 /// What is wrong with a recording.
@@ -264,6 +333,7 @@ fn repair(root: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
     if let Some(trouble) = index.trouble() {
         writeln!(out, "{trouble}")?;
     }
+    index.replay_again();
     let opened = recovery::repair_open(root, &index);
     let bar = progress(None, "{spinner} {pos} files {wide_msg}");
     let scanned = recovery::scan_all_telling(root, &index, &AtomicBool::new(false), &mut |report| {
@@ -289,8 +359,9 @@ mod tests {
     use super::*;
     use crate::archive::file::{FileMeta, RecordingFile};
     use crate::archive::testing::{AAC, H264, clip};
-    use crate::domain::camera::Reason;
+    use crate::domain::camera::GapCause;
     use crate::domain::config::ContainerKind;
+    use crate::domain::recording::Gap;
 
     #[derive(Parser)]
     struct Cli {
@@ -449,21 +520,49 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(run(folder.path(), &["repair"], &mut out).unwrap(), 0);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("3 new to the index") && text.contains("index.db.broken-"), "{text}");
+        assert!(text.contains("3 rows taken from the journals") && text.contains("index.db.broken-"), "{text}");
         assert_eq!(list_json(folder.path()), before);
     }
 
-    /// Everything but what only the index knew.
-    fn list_json(root: &Path) -> Vec<serde_json::Value> {
+    fn list_json(root: &Path) -> String {
         let mut out = Vec::new();
         run(root, &["list", "--json"], &mut out).unwrap();
-        let rows = String::from_utf8(out).unwrap();
-        let row = |line: &str| {
-            let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
-            row.as_object_mut().unwrap().retain(|key, _| key != "id" && key != "motion_s");
-            row
-        };
-        rows.lines().map(row).collect()
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_continuous_camera_misses_without_a_gap_is_told() {
+        let place = Place::new();
+        assert_eq!(place.run(&["verify"]).0, 0, "recordings of events have nothing between them");
+        for id in [1, 3] {
+            let row = place.index.recording(id).unwrap().unwrap();
+            place.index.put(Recording { reason: Reason::Continuous, ..row });
+        }
+        assert!(place.index.flush());
+        let (code, text) = place.run(&["verify", "--sample", "0.001%"]);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("yard/1.mp4: the next begins 118.0 s later and no gap tells why"), "{text}");
+        assert!(text.contains("1 stretches are missing"), "{text}");
+        let [first, last] = [1, 3].map(|id| place.index.recording(id).unwrap().unwrap());
+        let gap = |start, end| Gap { camera: "yard".into(), start, end: Some(end), cause: GapCause::Down };
+        let middle = first.start + TimeDelta::seconds(60);
+        place.index.add_gap(gap(first.end.unwrap(), middle));
+        assert!(place.index.flush());
+        assert!(place.run(&["verify", "--no-decode"]).1.contains("begins 60.0 s later"));
+        place.index.add_gap(gap(middle, last.start - TimeDelta::seconds(3)));
+        assert!(place.index.flush());
+        assert_eq!(place.run(&["verify"]).0, 0);
+    }
+
+    #[test]
+    fn a_sample_is_a_share() {
+        let place = Place::new();
+        let (code, text) = place.run(&["verify", "--sample", "100%"]);
+        assert_eq!((code, text.as_str()), (0, "3 recordings verified, 0 with problems\n"));
+        assert!(place.run(&["verify", "--sample", "0.000001"]).1.starts_with("0 recordings verified"));
+        for share in ["0%", "101%", "-5%", "many", ""] {
+            assert!(Cli::try_parse_from(["recordings", "verify", "--sample", share]).is_err(), "{share}");
+        }
     }
 
     #[test]

@@ -179,8 +179,8 @@ pub(super) const CAMERA: &[Key] = &[
     key(
         "detect.min_area",
         Area,
-        Is("1500"),
-        "`seed`: changed area from which a picture is motion: pixels of the scaled picture, or a share such as `1.2%`",
+        Is("1.067%"),
+        "`seed`: changed area from which a picture is motion: a share of the picture, or pixels of the scaled picture",
     ),
     key(
         "record.mode",

@@ -112,7 +112,8 @@ fn a_camera_of_its_source_alone() {
     assert_eq!(camera.source.expose(), "rtsp://192.0.2.10/ch1");
     assert_eq!(camera.transport, Transport::Tcp);
     assert_eq!(camera.connect_timeout, Duration::from_secs(10));
-    assert_eq!(camera.detect.min_area, Area::Pixels(1500));
+    assert_eq!(camera.detect.min_area.pixels_of(500 * 281), 1500, "what pynvr took for motion in a 16:9 picture");
+    assert!(matches!(camera.detect.min_area, Area::Share(_)), "the same for every resolution");
     assert_eq!((camera.detect.width, camera.detect.blur, camera.detect.threshold), (500, 11, 10));
     assert_eq!((camera.detect.dilate, camera.detect.erode, camera.detect.frames), (8, 4, 2));
     assert_eq!(camera.record.mode, RecordMode::Motion);

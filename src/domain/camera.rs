@@ -66,7 +66,7 @@ impl Reason {
 }
 
 /// Why a stretch that should have been recorded was not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapCause {
     /// The camera's file was changed and the camera restarted.

@@ -14,6 +14,7 @@ pub mod recorder;
 pub mod recording;
 pub mod retention;
 pub mod ring;
+pub mod score;
 pub mod separation;
 pub mod source_url;
 pub mod stream;

@@ -127,6 +127,11 @@ impl Recorder {
         self.event.as_ref().map(|event| event.cursor)
     }
 
+    /// The first packet that is known to belong into a file and is not stored yet.
+    pub fn storing_from(&self) -> Option<u64> {
+        self.event.as_ref().filter(|event| !event.waiting).map(|event| event.cursor)
+    }
+
     pub fn is_file_open(&self) -> bool {
         self.file.is_some()
     }

@@ -1,13 +1,14 @@
 //! Rows of the index: recordings and gaps, and how they are asked for.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::camera::{GapCause, Reason};
+use super::score::Score;
 
 /// One file of the archive.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Recording {
     /// Rises with every recording of the archive and is never used twice.
     pub id: i64,
@@ -28,13 +29,39 @@ pub struct Recording {
     pub reason: Reason,
 }
 
-/// A stretch that should have been recorded and was not.
+/// A recording as it is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ListedRecording {
+    #[serde(flatten)]
+    pub recording: Recording,
+    /// A person wants it kept: neither retention nor a request deletes it.
+    pub protected: bool,
+}
+
+/// A stretch that should have been recorded and was not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
     pub camera: String,
     pub start: DateTime<Utc>,
-    pub end: DateTime<Utc>,
+    /// None while it goes on.
+    pub end: Option<DateTime<Utc>>,
     pub cause: GapCause,
+}
+
+/// A stretch in which something moved, or that was asked for by hand: a mark on the camera's time, recorded or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MotionEvent {
+    /// Of the same numbers as the recordings' ids.
+    pub id: i64,
+    pub camera: String,
+    /// UTC of the picture that decided.
+    pub start: DateTime<Utc>,
+    /// UTC of the last motion + `minimal_duration`, or of the last picture; None while it goes on.
+    pub end: Option<DateTime<Utc>>,
+    /// `motion` or `manual`.
+    pub reason: Reason,
+    /// The largest while it lasted; known when it is over.
+    pub max_score: Score,
 }
 
 /// Which rows, newest first. Rows that overlap `from..to` count.

@@ -99,6 +99,14 @@ impl<T: RingItem + Clone> Ring<T> {
         self.first_seq + self.items.len() as u64
     }
 
+    /// What a reader at `seq` has before it: decode time in microseconds up to `next_us`, and bytes held.
+    pub fn ahead_of(&self, seq: u64, next_us: i64) -> (i64, u64) {
+        let held = usize::try_from(self.end().saturating_sub(seq)).unwrap_or(usize::MAX).min(self.items.len());
+        let ahead = self.items.range(self.items.len() - held..);
+        let since_us = ahead.clone().next().map_or(next_us, RingItem::dts_us);
+        (next_us.saturating_sub(since_us), ahead.map(RingItem::bytes).sum())
+    }
+
     /// Sequence of the oldest item held (equal to `end` when empty).
     pub fn start(&self) -> u64 {
         self.first_seq
@@ -221,6 +229,19 @@ mod tests {
         assert_eq!(ring.start_for(1, 3_999_999), Some(20));
         assert_eq!(ring.start_for(1, -1), Some(0), "what is not held any more starts at the oldest keyframe");
         assert_eq!(ring.start_for(2, 0), None, "no such session");
+    }
+
+    #[test]
+    fn what_a_reader_has_before_it_is_counted() {
+        let mut ring = Ring::new(RingBounds { keep_us: 1_000_000, max_bytes: u64::MAX });
+        assert_eq!(ring.ahead_of(0, 700_000), (0, 0));
+        items(&[50], 5).into_iter().for_each(|item| {
+            ring.push(item);
+        });
+        assert_eq!(ring.ahead_of(50, 5_000_000), (0, 0), "it has read all");
+        assert_eq!(ring.ahead_of(48, 5_000_000), (200_000, 2000));
+        let held = ring.end() - ring.start();
+        assert_eq!(ring.ahead_of(0, 5_000_000), (held as i64 * 100_000, held * 1000), "no more than is held");
     }
 
     proptest! {

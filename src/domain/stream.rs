@@ -38,6 +38,8 @@ pub struct VideoTrack {
     pub width: u32,
     /// Coded picture height in pixels.
     pub height: u32,
+    /// By how many quarter turns, clockwise, its pictures are to be shown: 0 to 3.
+    pub quarter_turns: u8,
     /// Ticks a second of the track's timestamps (the source's own clock).
     pub timescale: u32,
     /// The body of `avcC` (H.264) or `hvcC` (H.265), whose samples are stored with four-byte NAL unit lengths; the

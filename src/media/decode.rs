@@ -1,4 +1,4 @@
-//! From packets to grey pictures: libav's decoder, one thread, the luma plane as it lies in libav's memory.
+//! From packets to grey pictures: libav's decoder, the luma plane as it lies in libav's memory.
 //!
 //! Belongs here: opening a decoder for a stream, feeding it, its errors. Does not belong here: what is done with a
 //! picture ([`super::detect`], [`super::jpeg`]).
@@ -13,6 +13,9 @@ use super::packet::Packet;
 use super::picture::Picture;
 use super::{av, nal};
 use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, ticks_to_us};
+
+/// More decoding threads bring little and hold a picture each.
+const MOST_THREADS: usize = 8;
 
 /// The grey values of a decoded picture, borrowed from the decoder.
 #[derive(Clone, Copy)]
@@ -43,8 +46,8 @@ pub enum DecodeError {
     NotAKeyframe,
     #[error("the keyframe holds no whole picture")]
     NoPicture,
-    #[error("cannot make a jpeg: {0}")]
-    Jpeg(String),
+    #[error("cannot make an image file: {0}")]
+    Image(String),
 }
 
 /// What a decoder has done since it was made.
@@ -68,6 +71,7 @@ pub struct LumaDecoder {
     /// Luma of more than eight bits, shifted down.
     shifted: Vec<u8>,
     counts: DecodeCounts,
+    threads: usize,
 }
 
 /// The decoder of one description of a stream.
@@ -92,8 +96,20 @@ impl Default for LumaDecoder {
 }
 
 impl LumaDecoder {
+    /// One thread: pictures come out without delay, and a camera takes no more than its turn.
     pub fn new() -> Self {
+        LumaDecoder::with_threads(1)
+    }
+
+    /// As many threads as there are: the same pictures sooner, each as many packets later as there are threads. For
+    /// files that are read as fast as they can.
+    pub fn with_all_threads() -> Self {
+        LumaDecoder::with_threads(std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS))
+    }
+
+    fn with_threads(threads: usize) -> Self {
         LumaDecoder {
+            threads,
             open: None,
             awaits_keyframe: true,
             carrier: ffmpeg::Packet::empty(),
@@ -180,7 +196,7 @@ impl LumaDecoder {
                     session: packet.session.id,
                     stream: packet.stream.clone(),
                     length_prefixed: packet.length_prefixed,
-                    decoder: open_decoder(&packet.stream.video, packet.length_prefixed),
+                    decoder: open_decoder(&packet.stream.video, packet.length_prefixed, self.threads),
                 })
             }
         }
@@ -239,8 +255,12 @@ impl LumaDecoder {
     }
 }
 
-/// Opens a decoder with one thread: pictures come out without delay, and a camera takes no more than its turn.
-pub(super) fn open_decoder(video: &VideoTrack, length_prefixed: bool) -> Result<ffmpeg::decoder::Video, String> {
+/// Opens a decoder.
+pub(super) fn open_decoder(
+    video: &VideoTrack,
+    length_prefixed: bool,
+    threads: usize,
+) -> Result<ffmpeg::decoder::Video, String> {
     let id = match video.codec {
         VideoCodec::H264 => ffmpeg::codec::Id::H264,
         VideoCodec::H265 => ffmpeg::codec::Id::HEVC,
@@ -251,8 +271,8 @@ pub(super) fn open_decoder(video: &VideoTrack, length_prefixed: bool) -> Result<
     let codec = ffmpeg::decoder::find(id).ok_or("libav was built without a decoder for it")?;
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_threading(ffmpeg::threading::Config {
-        kind: ffmpeg::threading::Type::None,
-        count: 1,
+        kind: if threads > 1 { ffmpeg::threading::Type::Frame } else { ffmpeg::threading::Type::None },
+        count: threads,
         ..Default::default()
     });
     // libav tells lengths from start codes by what the parameter sets look like.
@@ -435,11 +455,16 @@ mod tests {
             ("jpeg.mkv", &mjpeg[..], "yuvj422p"),
         ] {
             let clip = testing::clip(folder.path(), name, "322x182", 2, &[encoder, &[format]].concat());
-            let mut decoder = LumaDecoder::new();
-            let pictures = pictures(&mut decoder, &testing::packets(&clip, 1));
-            assert_eq!(pictures.len(), 30, "{name}");
-            assert!(closed_up(&pictures) == testing::luma(&clip), "{name}: other planes than ffmpeg's");
-            assert_eq!(decoder.counts(), DecodeCounts { pictures: 30, errors: 0, skipped: 0 }, "{name}");
+            let (packets, expected) = (testing::packets(&clip, 1), testing::luma(&clip));
+            let mut times: Vec<i64> = packets.iter().map(Packet::pts_us).collect();
+            times.sort_unstable();
+            for threads in [1, 2, 5] {
+                let mut decoder = LumaDecoder::with_threads(threads);
+                let pictures = pictures(&mut decoder, &packets);
+                assert_eq!(pictures.iter().map(|picture| picture.pts_us).collect::<Vec<_>>(), times, "{name}");
+                assert!(closed_up(&pictures) == expected, "{name}, {threads} threads: other planes than ffmpeg's");
+                assert_eq!(decoder.counts(), DecodeCounts { pictures: 30, errors: 0, skipped: 0 }, "{name}");
+            }
         }
     }
 

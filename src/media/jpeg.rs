@@ -1,6 +1,6 @@
-//! A keyframe as a JPEG, for snapshots and thumbnails.
+//! A keyframe as a JPEG, for snapshots and thumbnails; a drawing as a JPEG or a PNG.
 //!
-//! Belongs here: one packet (or drawing) in, one JPEG out. Does not belong here: which packet, and who wants the picture.
+//! Belongs here: one packet (or drawing) in, one image file out. Does not belong here: which packet, and who wants the picture.
 
 use ffmpeg_next as ffmpeg;
 use ffmpeg_next::format::Pixel;
@@ -28,7 +28,7 @@ pub fn snapshot(packet: &Packet, max_width: Option<u32>) -> Result<Vec<u8>, Deco
     let (width, height) = (picture.width(), picture.height());
     let target_width = max_width.map_or(width, |max| width.min(max.max(1)));
     let target_height = (u64::from(height) * u64::from(target_width)).div_ceil(u64::from(width).max(1)).max(1) as u32;
-    let failed = |error: ffmpeg::Error| DecodeError::Jpeg(error.to_string());
+    let failed = |error: ffmpeg::Error| DecodeError::Image(error.to_string());
     // Scaling also makes other formats, and limited range, what a JPEG is.
     let scaled = match picture.format() == Pixel::YUVJ420P && target_width == width {
         true => picture,
@@ -46,14 +46,21 @@ pub fn snapshot(packet: &Packet, max_width: Option<u32>) -> Result<Vec<u8>, Deco
 
 /// A drawing as a JPEG.
 pub fn of_drawing(drawing: BgrView) -> Result<Vec<u8>, DecodeError> {
-    let failed = |error: ffmpeg::Error| DecodeError::Jpeg(error.to_string());
+    let failed = |error: ffmpeg::Error| DecodeError::Image(error.to_string());
     encode(FromBgr::new(Pixel::YUVJ420P).run(drawing).map_err(failed)?).map_err(failed)
+}
+
+/// A drawing as a PNG.
+pub fn png_of_drawing(drawing: BgrView) -> Result<Vec<u8>, DecodeError> {
+    let failed = |error: ffmpeg::Error| DecodeError::Image(error.to_string());
+    let picture = FromBgr::new(Pixel::RGB24).run(drawing).map_err(failed)?;
+    encode_as(ffmpeg::codec::Id::PNG, picture).map_err(failed)
 }
 
 /// Decodes the packet by itself.
 fn decode(packet: &Packet) -> Result<ffmpeg::frame::Video, DecodeError> {
     let codec = packet.codec().name();
-    let mut decoder = open_decoder(&packet.stream.video, packet.length_prefixed)
+    let mut decoder = open_decoder(&packet.stream.video, packet.length_prefixed, 1)
         .map_err(|cause| DecodeError::Unsupported { codec, cause })?;
     let mut carrier = ffmpeg::Packet::empty();
     carry(&mut carrier, packet);
@@ -64,15 +71,19 @@ fn decode(packet: &Packet) -> Result<ffmpeg::frame::Video, DecodeError> {
     Ok(picture)
 }
 
-fn encode(mut picture: ffmpeg::frame::Video) -> Result<Vec<u8>, ffmpeg::Error> {
-    let codec = ffmpeg::encoder::find(ffmpeg::codec::Id::MJPEG).ok_or(ffmpeg::Error::EncoderNotFound)?;
+fn encode(picture: ffmpeg::frame::Video) -> Result<Vec<u8>, ffmpeg::Error> {
+    encode_as(ffmpeg::codec::Id::MJPEG, picture)
+}
+
+fn encode_as(id: ffmpeg::codec::Id, mut picture: ffmpeg::frame::Video) -> Result<Vec<u8>, ffmpeg::Error> {
+    let codec = ffmpeg::encoder::find(id).ok_or(ffmpeg::Error::EncoderNotFound)?;
     let mut context = ffmpeg::codec::Context::new_with_codec(codec);
     context.set_flags(ffmpeg::codec::Flags::QSCALE);
     context.set_threading(ffmpeg::threading::Config { count: 1, ..Default::default() });
     let mut encoder = context.encoder().video()?;
     encoder.set_width(picture.width());
     encoder.set_height(picture.height());
-    encoder.set_format(Pixel::YUVJ420P);
+    encoder.set_format(picture.format());
     encoder.set_color_range(ffmpeg::color::Range::JPEG);
     encoder.set_time_base((1, 25));
     let lambda = QUALITY * ffmpeg::ffi::FF_QP2LAMBDA;
@@ -82,9 +93,9 @@ fn encode(mut picture: ffmpeg::frame::Video) -> Result<Vec<u8>, ffmpeg::Error> {
     picture.set_pts(Some(0));
     encoder.send_frame(&picture)?;
     encoder.send_eof()?;
-    let mut jpeg = ffmpeg::Packet::empty();
-    encoder.receive_packet(&mut jpeg)?;
-    jpeg.data().map(<[u8]>::to_vec).ok_or(ffmpeg::Error::InvalidData)
+    let mut image = ffmpeg::Packet::empty();
+    encoder.receive_packet(&mut image)?;
+    image.data().map(<[u8]>::to_vec).ok_or(ffmpeg::Error::InvalidData)
 }
 
 /// Many cameras leave the Huffman tables out of their MJPEG; browsers do not show that.

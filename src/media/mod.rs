@@ -13,6 +13,7 @@ pub mod panes;
 pub mod picture;
 pub mod readback;
 pub mod ring;
+pub mod sheet;
 pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -36,15 +36,15 @@ const HISTORY_US: i64 = 30_000_000;
 const TRACE_HALF_US: f32 = 700_000.0;
 
 /// Blue, green, red.
-type Colour = [u8; 3];
-const BACKGROUND: Colour = [24, 21, 20];
+pub(super) type Colour = [u8; 3];
+pub(super) const BACKGROUND: Colour = [24, 21, 20];
 const GRAPH: Colour = [38, 33, 31];
-const WORDS: Colour = [225, 225, 225];
-const FAINT: Colour = [150, 145, 140];
+pub(super) const WORDS: Colour = [225, 225, 225];
+pub(super) const FAINT: Colour = [150, 145, 140];
 const AMBER: Colour = [40, 170, 255];
 const WHITE: Colour = [255, 255, 255];
 const BLUE: Colour = [230, 140, 60];
-const GREEN: Colour = [90, 230, 60];
+pub(super) const GREEN: Colour = [90, 230, 60];
 const RED: Colour = [70, 70, 245];
 
 /// What there is to tell of one picture.
@@ -148,15 +148,7 @@ impl Panes {
             true => picture.copy_to(&mut scaled)?,
             false => resize(&picture, &mut scaled, fitted, 0.0, 0.0, how)?,
         }
-        let shown = match self.quarter_turns {
-            0 => scaled,
-            turns => {
-                let mut shown = Mat::default();
-                let codes = [ROTATE_90_CLOCKWISE, ROTATE_180, ROTATE_90_COUNTERCLOCKWISE];
-                rotate(&scaled, &mut shown, codes[usize::from(turns - 1) % 3])?;
-                shown
-            }
-        };
+        let shown = turn(scaled, self.quarter_turns)?;
         let (left, top) = (left + (self.pane.width - shown.cols()) / 2, top + (self.pane.height - shown.rows()) / 2);
         let mut target = Mat::roi_mut(&mut self.canvas, Rect::new(left, top, shown.cols(), shown.rows()))?;
         shown.copy_to(&mut target)?;
@@ -177,13 +169,8 @@ impl Panes {
         Ok(())
     }
 
-    /// Writes on a dark edge, readable on whatever is below. Returns the width.
     fn say(&mut self, text: &str, x: i32, y: i32, size: f64, colour: Colour) -> Result<i32, DetectError> {
-        let at = Point::new(x, y);
-        let dark = scalar([0, 0, 0]);
-        put_text(&mut self.canvas, text, at, FONT_HERSHEY_SIMPLEX, size, dark, 3, LINE_AA, false)?;
-        put_text(&mut self.canvas, text, at, FONT_HERSHEY_SIMPLEX, size, scalar(colour), 1, LINE_AA, false)?;
-        Ok(get_text_size(text, FONT_HERSHEY_SIMPLEX, size, 1, &mut 0)?.width)
+        say(&mut self.canvas, text, x, y, size, colour)
     }
 
     fn words(&mut self, facts: &Facts, picture_pixels: u32) -> Result<(), DetectError> {
@@ -364,8 +351,29 @@ impl Trace {
     }
 }
 
+/// Writes on a dark edge, readable on whatever is below. Returns the width.
+pub(super) fn say(canvas: &mut Mat, text: &str, x: i32, y: i32, size: f64, colour: Colour) -> Result<i32, DetectError> {
+    let at = Point::new(x, y);
+    put_text(canvas, text, at, FONT_HERSHEY_SIMPLEX, size, scalar([0, 0, 0]), 3, LINE_AA, false)?;
+    put_text(canvas, text, at, FONT_HERSHEY_SIMPLEX, size, scalar(colour), 1, LINE_AA, false)?;
+    Ok(get_text_size(text, FONT_HERSHEY_SIMPLEX, size, 1, &mut 0)?.width)
+}
+
+/// `picture` by so many quarter turns clockwise.
+pub(super) fn turn(picture: Mat, quarter_turns: u8) -> Result<Mat, DetectError> {
+    let code = match quarter_turns % 4 {
+        0 => return Ok(picture),
+        1 => ROTATE_90_CLOCKWISE,
+        2 => ROTATE_180,
+        _ => ROTATE_90_COUNTERCLOCKWISE,
+    };
+    let mut turned = Mat::default();
+    rotate(&picture, &mut turned, code)?;
+    Ok(turned)
+}
+
 /// The outlines of `area` in a picture of this size.
-fn scaled_contours(area: StageView, width: u32, height: u32) -> Result<Vector<Vector<Point>>, DetectError> {
+pub(super) fn scaled_contours(area: StageView, width: u32, height: u32) -> Result<Vector<Vector<Point>>, DetectError> {
     let line = Mat::new_rows_cols_with_data(area.height as i32, area.width as i32, area.data)?;
     let mut found: Vector<Vector<Point>> = Vector::new();
     find_contours(&line, &mut found, RETR_EXTERNAL, CHAIN_APPROX_SIMPLE, Point::default())?;
@@ -377,12 +385,13 @@ fn scaled_contours(area: StageView, width: u32, height: u32) -> Result<Vector<Ve
     Ok(scaled.collect())
 }
 
-fn turned((width, height): (u32, u32), quarter_turns: u8) -> (u32, u32) {
+/// A size after so many quarter turns.
+pub(super) fn turned((width, height): (u32, u32), quarter_turns: u8) -> (u32, u32) {
     if quarter_turns % 2 == 1 { (height, width) } else { (width, height) }
 }
 
 /// The largest size of the same shape within `room`; no side is 0.
-fn fit((width, height): (u32, u32), room: (u32, u32)) -> (u32, u32) {
+pub(super) fn fit((width, height): (u32, u32), room: (u32, u32)) -> (u32, u32) {
     let (width, height) = (u64::from(width.max(1)), u64::from(height.max(1)));
     let (room_width, room_height) = (u64::from(room.0), u64::from(room.1));
     let (fit_width, fit_height) = match width * room_height >= height * room_width {
@@ -392,7 +401,7 @@ fn fit((width, height): (u32, u32), room: (u32, u32)) -> (u32, u32) {
     (fit_width.max(1) as u32, fit_height.max(1) as u32)
 }
 
-fn scalar([blue, green, red]: Colour) -> Scalar {
+pub(super) fn scalar([blue, green, red]: Colour) -> Scalar {
     Scalar::new(f64::from(blue), f64::from(green), f64::from(red), 0.0)
 }
 

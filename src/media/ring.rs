@@ -1,6 +1,7 @@
 //! A camera's encoded packets: one producer, many cursors, no copies.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::packet::Packet;
 use crate::domain::ring::{Read, Ring, RingBounds};
@@ -8,17 +9,24 @@ use crate::domain::ring::{Read, Ring, RingBounds};
 /// The shared ring of one stream. It is the memory bound of its camera and its buffer against a stalling disk.
 pub struct PacketRing {
     inner: Mutex<Inner>,
+    /// [`Inner::passed`] has risen.
+    passed: Condvar,
 }
 
 struct Inner {
     ring: Ring<Arc<Packet>>,
     /// Packets of an older producer are refused: a thread past its deadline writes nothing more.
     producer: u64,
+    /// Recorder and detector are through with everything before this sequence.
+    passed: u64,
+    max_bytes: u64,
 }
 
 impl PacketRing {
     pub fn new(bounds: RingBounds) -> Self {
-        PacketRing { inner: Mutex::new(Inner { ring: Ring::new(bounds), producer: 0 }) }
+        let max_bytes = bounds.max_bytes;
+        let inner = Inner { ring: Ring::new(bounds), producer: 0, passed: 0, max_bytes };
+        PacketRing { inner: Mutex::new(inner), passed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -36,6 +44,34 @@ impl PacketRing {
     pub fn push(&self, producer: u64, packet: Arc<Packet>) -> Option<u64> {
         let mut inner = self.lock();
         (inner.producer == producer).then(|| inner.ring.push(packet))
+    }
+
+    /// Recorder and detector are through with everything before `seq`.
+    pub fn pass(&self, seq: u64) {
+        let mut inner = self.lock();
+        if seq > inner.passed {
+            inner.passed = seq;
+            self.passed.notify_all();
+        }
+    }
+
+    /// For a producer that can wait (a file's): waits, at most for `limit`, until recorder and detector are no
+    /// further than `lead_us` behind the decode time `next_us`, and a quarter of the ring's bytes. True if they are.
+    pub fn wait_for_readers(&self, next_us: i64, lead_us: i64, limit: Duration) -> bool {
+        self.wait_until(limit, |inner| {
+            let (ahead_us, ahead_bytes) = inner.ring.ahead_of(inner.passed, next_us);
+            inner.passed >= inner.ring.end() || (ahead_us <= lead_us && ahead_bytes <= inner.max_bytes / 4)
+        })
+    }
+
+    /// Likewise, until they are through with all that is there.
+    pub fn wait_till_read(&self, limit: Duration) -> bool {
+        self.wait_until(limit, |inner| inner.passed >= inner.ring.end())
+    }
+
+    fn wait_until(&self, limit: Duration, is_there: impl Fn(&Inner) -> bool) -> bool {
+        let waited = self.passed.wait_timeout_while(self.lock(), limit, |inner| !is_there(inner));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     pub fn read(&self, seq: u64) -> Read<Arc<Packet>> {
@@ -57,6 +93,19 @@ impl PacketRing {
 
     pub fn get(&self, seq: u64) -> Option<Arc<Packet>> {
         self.lock().ring.get(seq).cloned()
+    }
+
+    /// By how much decode time a reader at `seq` is behind; None where what it has before it is of another session.
+    pub fn lag_us(&self, seq: u64) -> Option<i64> {
+        let inner = self.lock();
+        let newest = inner.ring.newest()?;
+        let next = inner.ring.get(seq.max(inner.ring.start())).unwrap_or(newest);
+        (next.session.id == newest.session.id).then(|| newest.dts_us() - next.dts_us())
+    }
+
+    pub fn oldest_keyframe(&self) -> Option<u64> {
+        let inner = self.lock();
+        inner.ring.next_keyframe(inner.ring.start())
     }
 
     pub fn newest_keyframe(&self) -> Option<u64> {

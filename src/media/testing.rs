@@ -64,6 +64,7 @@ pub fn packets(path: &Path, session: u64) -> Vec<Packet> {
         codec,
         width,
         height,
+        quarter_turns: 0,
         timescale: base.denominator() as u32,
         config_record: if length_prefixed { extradata } else { Vec::new() },
     };

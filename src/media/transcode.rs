@@ -16,7 +16,7 @@ use super::overlay::{self, Overlay};
 use super::packet::{Packet, Session};
 use super::picture::{Picture, Scaler};
 use crate::domain::config::EncodeConfig;
-use crate::domain::stream::{StreamInfo, Track};
+use crate::domain::stream::{StreamInfo, Track, VideoTrack};
 use crate::domain::zone::Zone;
 
 /// Ticks a second where pictures keep their own times. All usual rates are whole ticks of it.
@@ -235,7 +235,8 @@ impl Making {
                     threads: 1,
                     colour: colour_of(from, settings),
                 })?;
-                let stream = Arc::new(StreamInfo { video: encoder.track()?, audio: stream.audio.clone() });
+                let video = VideoTrack { quarter_turns: stream.video.quarter_turns, ..encoder.track()? };
+                let stream = Arc::new(StreamInfo { video, audio: stream.audio.clone() });
                 self.output.insert(Output { encoder, session, stream, from: ticks, last: frame::Video::empty() })
             }
         };

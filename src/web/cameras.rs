@@ -1,13 +1,18 @@
 //! Cameras: what they are doing, a picture of now, and asking them to do something.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::query::Query;
+use super::recordings::check_camera;
 use super::{AppState, Problem, blocking};
 use crate::actors::registry::{Alarm, CameraCommand};
+use crate::clock;
 use crate::domain::camera::{CameraState, CameraStatus};
+use crate::domain::recording::RecordingQuery;
 
 /// A command was handed to the camera.
 #[derive(Serialize, ToSchema)]
@@ -115,17 +120,48 @@ pub async fn alarms(state: web::Data<AppState>) -> web::Json<AlarmList> {
     web::Json(AlarmList { alarms: state.registry.alarms() })
 }
 
-/// The detector's scores over time. Not built yet.
+/// How much of the picture changed over a time.
+#[derive(Serialize, ToSchema)]
+pub struct ScoreSeries {
+    camera: String,
+    /// The first second of the first point.
+    from: DateTime<Utc>,
+    /// Seconds from one point to the next.
+    step_s: i64,
+    /// For each step the largest share of the picture, 0 to 1, that changed from one picture to the next; null where
+    /// nobody looked.
+    score: Vec<Option<f64>>,
+}
+
+/// The motion score over a time, in a few thousand points at most: how much of the picture changed.
 #[utoipa::path(get, path = "/api/cameras/{name}/score", tag = "cameras", params(
     ("name" = String, Path, description = "the stem of the camera's file"),
-    ("from" = Option<String>, Query, description = "RFC 3339"),
-    ("to" = Option<String>, Query, description = "RFC 3339"),
+    ("from" = Option<String>, Query, description = "RFC 3339; an hour before `to` without it"),
+    ("to" = Option<String>, Query, description = "RFC 3339; now without it"),
 ), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "the largest score of each step", body = ScoreSeries),
+    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn score(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    state.camera(&name)?;
-    Err(Problem::not_built("the detector's score"))
+pub async fn score(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<web::Json<ScoreSeries>, Problem> {
+    let RecordingQuery { from, to, .. } = Query::of(&request).rows()?;
+    let camera = name.into_inner();
+    let trace = RecordingQuery { camera: Some(camera.clone()), ..RecordingQuery::default() };
+    check_camera(&state, &trace).await?;
+    let to = to.unwrap_or_else(clock::utc_now);
+    let from = from.unwrap_or(to - TimeDelta::hours(1)).min(to);
+    let asked = camera.clone();
+    let series = state.ask(move |index| index.scores(&asked, from, to)).await?;
+    Ok(web::Json(ScoreSeries {
+        camera,
+        from: DateTime::from_timestamp(series.from_s, 0).unwrap_or(from),
+        step_s: series.step_s,
+        score: series.points.iter().map(|score| score.short_share()).collect(),
+    }))
 }
 
 /// Live video over a WebSocket. Not built yet.

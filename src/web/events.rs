@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::http::{Method, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
@@ -17,39 +17,39 @@ use super::query::Query;
 use super::recordings::check_camera;
 use super::{AppState, Problem};
 use crate::domain::camera::{Event, Reason};
-use crate::domain::recording::{Recording, RecordingQuery};
+use crate::domain::recording::MotionEvent;
 
 /// How often a quiet stream says that it is alive; this also finds listeners that are gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Rows asked of the index at a time, and of a page without `limit`.
-const ROWS: u32 = 100;
 
-/// A motion event, or one by hand, as it was recorded.
+/// A motion event, or one by hand, recorded or not. In `mode: continuous` it is a mark on the timeline.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MotionEvent {
+pub struct ListedEvent {
     /// Always `motion`.
     event: &'static str,
+    id: i64,
     camera: String,
-    /// The trigger; for the second and further files of a long event, the start of the file.
+    /// The trigger.
     start: DateTime<Utc>,
-    /// The end of the event; null while it goes on.
+    /// The last motion + `detect.minimal_duration`; null while it goes on.
     end: Option<DateTime<Utc>>,
+    /// `motion` or `manual`.
     reason: Reason,
-    /// It began in an earlier file.
-    continued: bool,
-    /// The id of the recording that holds it.
-    recording: i64,
+    /// The largest share of the picture that changed, 0 to 1; null while the event goes on, and where nobody looked.
+    max_score: Option<f64>,
+    /// The ids of the recordings that hold some of it, oldest first.
+    recordings: Vec<i64>,
 }
 
 /// A page of events, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct EventPage {
-    events: Vec<MotionEvent>,
+    events: Vec<ListedEvent>,
     /// `cursor` of the next page; null on the last.
     next: Option<String>,
 }
 
-/// Motion events that were recorded; with `Accept: text/event-stream`, what happens from now on.
+/// Motion events, newest first; with `Accept: text/event-stream`, what happens from now on.
 #[utoipa::path(get, path = "/api/events", tag = "events", params(
     ("camera" = Option<String>, Query, description = "of this camera only"),
     ("from" = Option<String>, Query, description = "RFC 3339; not for the stream"),
@@ -76,7 +76,8 @@ pub async fn events(state: web::Data<AppState>, request: HttpRequest) -> Result<
         return listen(&state, &request, query.camera);
     }
     check_camera(&state, &query).await?;
-    Ok(HttpResponse::Ok().json(recorded(&state, query).await?))
+    let page = state.ask(move |index| index.events(&query)).await?;
+    Ok(HttpResponse::Ok().json(EventPage { events: page.items.into_iter().map(listed).collect(), next: page.next }))
 }
 
 /// Does the client accept a stream by name?
@@ -89,37 +90,9 @@ fn wants_stream(request: &HttpRequest) -> bool {
         .any(|range| range.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
-async fn recorded(state: &AppState, mut query: RecordingQuery) -> Result<EventPage, Problem> {
-    let wanted = if query.limit == 0 { ROWS } else { query.limit } as usize;
-    let mut events = Vec::new();
-    loop {
-        // Rows that hold no event are passed over, so a page may need more than one look at the index.
-        query.limit = (wanted - events.len()) as u32;
-        let rows = query.clone();
-        let page = state.ask(move |index| index.recordings(&rows)).await?;
-        events.extend(page.items.iter().filter_map(event_of));
-        if page.next.is_none() || events.len() >= wanted {
-            return Ok(EventPage { events, next: page.next });
-        }
-        query.cursor = page.next;
-    }
-}
-
-/// The event that made this recording, if one did.
-fn event_of(recording: &Recording) -> Option<MotionEvent> {
-    if !matches!(recording.reason, Reason::Motion | Reason::Manual) {
-        return None;
-    }
-    let before_us = recording.pre_alarm_s.map(|seconds| (seconds * 1e6).round() as i64);
-    Some(MotionEvent {
-        event: "motion",
-        camera: recording.camera.clone(),
-        start: recording.start + TimeDelta::microseconds(before_us.unwrap_or(0)),
-        end: recording.end,
-        reason: recording.reason,
-        continued: before_us.is_none(),
-        recording: recording.id,
-    })
+fn listed((event, recordings): (MotionEvent, Vec<i64>)) -> ListedEvent {
+    let MotionEvent { id, camera, start, end, reason, max_score } = event;
+    ListedEvent { event: "motion", id, camera, start, end, reason, max_score: max_score.short_share(), recordings }
 }
 
 /// What a listener is told that could not keep up.
@@ -246,29 +219,5 @@ mod tests {
             "event: config_refused\ndata: {\"event\":\"config_refused\",\"camera\":\"a\",\"file\":\"a.yaml\",\
              \"error\":\"a.yaml:1:1: line\\nbreak\"}\n\n"
         );
-    }
-
-    #[test]
-    fn an_event_starts_at_its_trigger() {
-        let start = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let mut recording = Recording {
-            id: 7,
-            camera: "yard".into(),
-            start,
-            end: Some(start + TimeDelta::seconds(20)),
-            pre_alarm_s: Some(5.25),
-            bytes: 1,
-            path: "yard/a.mp4".into(),
-            motion_s: 4.0,
-            complete: true,
-            reason: Reason::Motion,
-        };
-        let event = event_of(&recording).unwrap();
-        assert_eq!((event.start - start, event.continued), (TimeDelta::milliseconds(5250), false));
-        recording.pre_alarm_s = None;
-        let event = event_of(&recording).unwrap();
-        assert_eq!((event.start, event.continued), (start, true));
-        recording.reason = Reason::Continuous;
-        assert!(event_of(&recording).is_none());
     }
 }

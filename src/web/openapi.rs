@@ -31,6 +31,7 @@ use super::{cameras, events, health, metrics, page, recordings};
         recordings::video,
         recordings::thumbnail,
         recordings::protect,
+        recordings::unprotect,
         recordings::gaps,
         events::events,
     )

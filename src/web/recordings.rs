@@ -14,13 +14,15 @@ use utoipa::ToSchema;
 
 use super::query::Query;
 use super::{AppState, Problem, blocking};
+use crate::archive::index::Index;
 use crate::archive::paths;
-use crate::domain::recording::{Gap, Recording, RecordingQuery};
+use crate::clock;
+use crate::domain::recording::{Gap, ListedRecording, Recording, RecordingQuery};
 
 /// A page of recordings, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct RecordingPage {
-    recordings: Vec<Recording>,
+    recordings: Vec<ListedRecording>,
     /// `cursor` of the next page; null on the last.
     next: Option<String>,
 }
@@ -53,10 +55,11 @@ pub async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<we
         .ask(move |index| {
             let mut page = index.recordings(&query)?;
             page.items.iter_mut().for_each(|recording| measure(&root, recording));
-            Ok(page)
+            let recordings = page.items.into_iter().map(|recording| listed(index, recording)).collect();
+            Ok(RecordingPage { recordings, next: page.next })
         })
         .await?;
-    Ok(web::Json(RecordingPage { recordings: page.items, next: page.next }))
+    Ok(web::Json(page))
 }
 
 /// Gaps, newest first.
@@ -95,11 +98,12 @@ pub async fn check_camera(state: &AppState, query: &RecordingQuery) -> Result<()
 #[utoipa::path(get, path = "/api/recordings/{id}", tag = "recordings", params(
     ("id" = i64, Path, description = "the recording's id"),
 ), responses(
-    (status = 200, description = "the recording's row", body = Recording),
+    (status = 200, description = "the recording's row", body = ListedRecording),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn one(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<Recording>, Problem> {
-    find(&state, &id).await.map(web::Json)
+pub async fn one(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<ListedRecording>, Problem> {
+    let recording = find(&state, &id).await?;
+    state.ask(move |index| Ok(listed(index, recording))).await.map(web::Json)
 }
 
 /// The recording's file, with byte ranges. One that is still open is served as far as it is written.
@@ -136,12 +140,17 @@ pub async fn video(
     (status = 204, description = "deleted"),
     (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the recording is still open", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the recording is still open, or protected", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn delete(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let recording = find(&state, &id).await?;
     if !recording.complete {
         return Err(Problem::conflict(format!("recording {id} is still open (delete it when it is closed)")));
+    }
+    let path = recording.path.clone();
+    if state.ask(move |index| Ok(is_protected(index, &path))).await? {
+        let how = format!("take that back first: DELETE /api/recordings/{id}/protect");
+        return Err(Problem::conflict(format!("recording {id} is protected ({how})")));
     }
     let (root, path) = (state.archive_root.clone(), recording.path.clone());
     // The file first: a row without a file is found and dropped by the next scan, a file without a row would
@@ -172,15 +181,54 @@ pub async fn thumbnail(state: web::Data<AppState>, id: web::Path<String>) -> Res
     Err(Problem::not_built("the thumbnail"))
 }
 
-/// Keeps a recording from retention. Not built yet.
+/// Keeps a recording: neither retention nor a request deletes it until this is taken back.
 #[utoipa::path(post, path = "/api/recordings/{id}/protect", tag = "recordings", params(
     ("id" = i64, Path, description = "the recording's id"),
 ), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
+    (status = 200, description = "it is protected", body = ListedRecording),
+    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    find(&state, &id).await?;
-    Err(Problem::not_built("protection"))
+pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<ListedRecording>, Problem> {
+    set_protected(&state, &id, true).await
+}
+
+/// Leaves a protected recording to retention again.
+#[utoipa::path(delete, path = "/api/recordings/{id}/protect", tag = "recordings", params(
+    ("id" = i64, Path, description = "the recording's id"),
+), responses(
+    (status = 200, description = "it is not protected", body = ListedRecording),
+    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn unprotect(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<web::Json<ListedRecording>, Problem> {
+    set_protected(&state, &id, false).await
+}
+
+async fn set_protected(state: &AppState, id: &str, wanted: bool) -> Result<web::Json<ListedRecording>, Problem> {
+    let Recording { path, camera, id: number, .. } = find(state, id).await?;
+    let (index, of) = (state.index.clone(), path.clone());
+    let set = move || match wanted {
+        true => index.state().protect(&of, number, clock::utc_now()),
+        false => index.state().unprotect(&of),
+    };
+    blocking(set).await?.map_err(|error| Problem::internal(error.to_string()))?;
+    // Retention may have been quicker.
+    let recording = find(state, id).await?;
+    tracing::info!(camera, recording = number, path, protected = wanted, "asked over HTTP");
+    state.ask(move |index| Ok(listed(index, recording))).await.map(web::Json)
+}
+
+fn listed(index: &Index, recording: Recording) -> ListedRecording {
+    ListedRecording { protected: is_protected(index, &recording.path), recording }
+}
+
+/// While nobody knows what is protected, everything is.
+fn is_protected(index: &Index, path: &str) -> bool {
+    index.state().protected().map_or(true, |protected| protected.has(path))
 }
 
 async fn find(state: &AppState, id: &str) -> Result<Recording, Problem> {

@@ -46,6 +46,7 @@ routes! {
     GET "/api/recordings/{id}/video.mp4" () => recordings::video,
     GET "/api/recordings/{id}/thumbnail.jpg" () => recordings::thumbnail,
     POST "/api/recordings/{id}/protect" () => recordings::protect,
+    DELETE "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
     GET "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET "/api/alarms" () => cameras::alarms,

@@ -345,7 +345,14 @@ impl Daemon {
     /// All gaps of a camera: objects with `camera`, `start`, `end`, `cause`.
     #[track_caller]
     pub fn gaps(&self, camera: &str) -> Vec<Value> {
-        self.pages(&format!("/api/gaps?camera={camera}&limit=500"), "gaps")
+        let mut gaps = self.pages(&format!("/api/gaps?camera={camera}&limit=500"), "gaps");
+        gaps.retain(|gap| !gap["end"].is_null());
+        gaps
+    }
+
+    /// The camera's gap that goes on, if any.
+    pub fn open_gap(&self, camera: &str) -> Option<Value> {
+        self.pages(&format!("/api/gaps?camera={camera}&limit=500"), "gaps").into_iter().find(|gap| gap["end"].is_null())
     }
 
     #[track_caller]

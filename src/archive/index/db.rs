@@ -1,18 +1,22 @@
 //! The index's database file: opening, migrating, and rows to and from SQL.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::queue::{Change, Queue};
+use super::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
+use super::queue::{Change, Place, Queue, Waiting};
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
+use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 3] = [
+    "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
         -- Order of the lists. Rises with the id, but what was found in the archive is put where its start belongs.
@@ -42,10 +46,56 @@ const MIGRATIONS: [&str; 1] = ["
         UNIQUE (camera, start_us, cause)
     ) STRICT;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-"];
+",
+    "
+    -- A minute since 1970, packed by `domain::score`.
+    CREATE TABLE scores (
+        camera TEXT NOT NULL,
+        minute INTEGER NOT NULL,
+        seconds BLOB NOT NULL,
+        PRIMARY KEY (camera, minute)
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER,
+        reason TEXT NOT NULL,
+        max_score INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX events_start ON events(start_us, id);
+    CREATE INDEX events_camera_start ON events(camera, start_us, id);
+    CREATE INDEX events_length ON events(end_us - start_us);
+    CREATE INDEX events_open ON events(start_us) WHERE end_us IS NULL;
+    -- As they were listed before: by the recordings that they made.
+    INSERT INTO events SELECT id, camera, start_us + CAST(round(pre_alarm_s * 1000000) AS INTEGER), end_us, reason, 255
+        FROM recordings WHERE reason IN ('motion', 'manual') AND pre_alarm_s IS NOT NULL;
+    -- A gap that goes on has no end.
+    CREATE TABLE gaps_3 (
+        id INTEGER PRIMARY KEY,
+        camera TEXT NOT NULL,
+        start_us INTEGER NOT NULL,
+        end_us INTEGER,
+        cause TEXT NOT NULL,
+        UNIQUE (camera, start_us, cause)
+    ) STRICT;
+    INSERT INTO gaps_3 SELECT id, camera, start_us, end_us, cause FROM gaps;
+    DROP TABLE gaps;
+    ALTER TABLE gaps_3 RENAME TO gaps;
+    CREATE INDEX gaps_start ON gaps(start_us, id);
+    CREATE INDEX gaps_camera_start ON gaps(camera, start_us, id);
+    CREATE INDEX gaps_length ON gaps(end_us - start_us);
+    CREATE INDEX gaps_open ON gaps(start_us) WHERE end_us IS NULL;
+",
+];
 
 /// Distance of the order of two recordings that follow each other: room for what is found between them.
 const SEQ_STEP: i64 = 1 << 20;
+
+const MINUTE_US: i64 = 60 * 1_000_000;
+const DAY_US: i64 = 24 * 60 * MINUTE_US;
 
 /// Ids that are set aside at once, so that none is used twice after a crash.
 const ID_RESERVE: i64 = 256;
@@ -101,6 +151,8 @@ pub(super) struct Found {
     pub closed: Option<DateTime<Utc>>,
     /// It has just been made.
     pub new: bool,
+    /// What the journals say is in it.
+    pub replayed: bool,
 }
 
 impl Db {
@@ -122,9 +174,10 @@ impl Db {
         let reserved_id = meta("next_id")?.unwrap_or(1);
         let next_id = reserved_id.max(largest.unwrap_or(0) + 1);
         let closed = meta("closed_us")?.and_then(DateTime::from_timestamp_micros);
+        let replayed = meta("replayed")?.is_some();
         let file = std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let db = Db { connection, path: path.to_owned(), file, reserved_id: 0, mark: Mark::Old };
-        Ok((db, Found { next_id, closed, new }))
+        Ok((db, Found { next_id, closed, new, replayed }))
     }
 
     /// Is the file that this connection writes still the one at its path?
@@ -147,33 +200,63 @@ impl Db {
         if verdict == "ok" { Ok(()) } else { Err(DbError::Broken(verdict)) }
     }
 
-    /// Writes all of `queue` or nothing.
-    pub fn write(&mut self, queue: &Queue, next_id: i64) -> Result<(), DbError> {
+    /// Writes all of `queue` or nothing. The journal gets it first: it may say more than the database, never less.
+    pub fn write(&mut self, queue: &mut Queue, next_id: i64, journals: &Journals) -> Result<(), DbError> {
         let reserved_id = next_id + ID_RESERVE;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (id, change) in queue.rows() {
-            let done = match change {
-                Change::Put { recording, found } => put(&transaction, recording, *found),
-                Change::Remove => {
-                    transaction.prepare_cached("DELETE FROM recordings WHERE id = ?")?.execute([id]).map(|_| ())
+        let mut entries = Vec::new();
+        for (id, Waiting { what, is_noted }) in queue.rows() {
+            let entry = match what {
+                Change::Put { recording, place } => {
+                    let recording = finite(recording.clone());
+                    put(&transaction, &recording, *place).map(|seq| Some(Entry::Recording(Listed { seq, recording })))
                 }
+                Change::Remove { of } => remove(&transaction, id, of.clone()),
             };
-            unless_its_own_fault(done, || format!("recording {id}"))?;
+            let entry = unless_its_own_fault(entry, || format!("recording {id}"))?;
+            entries.extend(entry.filter(|_| !is_noted));
         }
-        for gap in queue.gaps() {
-            unless_its_own_fault(put_gap(&transaction, gap), || format!("gap {gap:?}"))?;
+        for Waiting { what: gap, is_noted } in queue.gaps() {
+            let entry = put_gap(&transaction, gap).map(|()| Some(Entry::Gap(gap.clone())));
+            let entry = unless_its_own_fault(entry, || format!("gap {gap:?}"))?;
+            entries.extend(entry.filter(|_| !is_noted));
         }
+        for (camera, Waiting { what, is_noted }) in queue.open_gaps() {
+            let opened = set_open_gap(&transaction, camera, what.as_ref())?;
+            entries.extend(opened.into_iter().filter(|_| !is_noted));
+        }
+        for Waiting { what: event, is_noted } in queue.events() {
+            let entry = put_event(&transaction, event).map(|()| Some(Entry::Event(event.clone())));
+            let entry = unless_its_own_fault(entry, || format!("event {}", event.id))?;
+            entries.extend(entry.filter(|_| !is_noted));
+        }
+        for (minute, camera, Waiting { what, is_noted }) in queue.minutes() {
+            let entry = put_minute(&transaction, camera, minute, what).map(Some);
+            let entry = unless_its_own_fault(entry, || format!("a minute of {camera}"))?;
+            entries.extend(entry.filter(|_| !is_noted));
+        }
+        let mut over = Vec::new();
         for (camera, before) in queue.forgotten() {
-            transaction.execute(
-                "DELETE FROM gaps WHERE camera = ? AND end_us < ?",
-                params![camera, before.timestamp_micros()],
-            )?;
+            let gone = forget(&transaction, camera, before)?;
+            let line = |day| Entry::Forgotten(Forgotten { camera: camera.to_owned(), day, before });
+            entries.extend(gone.into_iter().map(line));
+            over.push((camera.to_owned(), before, days_left(&transaction, camera, before)?));
+        }
+        if queue.is_replayed {
+            set_meta(&transaction, "replayed", 1)?;
         }
         set_meta(&transaction, "next_id", reserved_id)?;
         transaction.execute("DELETE FROM meta WHERE name = 'closed_us'", [])?;
+        journals.append(&entries).map_err(|error| DbError::Failing(error.to_string()))?;
+        queue.noted();
         transaction.commit()?;
         self.reserved_id = reserved_id;
         self.mark = Mark::Open;
+        for (camera, before, kept) in over {
+            if let Err(error) = journals.forget(&camera, before, &kept) {
+                tracing::warn!(camera, %error, "old journals cannot be removed");
+            }
+        }
         Ok(())
     }
 
@@ -219,7 +302,10 @@ fn migrate(connection: &mut Connection) -> Result<bool, DbError> {
 }
 
 /// A row that SQLite will never take must not keep the others waiting: it is dropped and told.
-fn unless_its_own_fault(done: rusqlite::Result<()>, what: impl Fn() -> String) -> rusqlite::Result<()> {
+fn unless_its_own_fault(
+    done: rusqlite::Result<Option<Entry>>,
+    what: impl Fn() -> String,
+) -> rusqlite::Result<Option<Entry>> {
     match done {
         Err(error)
             if matches!(
@@ -228,7 +314,7 @@ fn unless_its_own_fault(done: rusqlite::Result<()>, what: impl Fn() -> String) -
             ) =>
         {
             tracing::error!("the index does not take {}: {error}", what());
-            Ok(())
+            Ok(None)
         }
         done => done,
     }
@@ -243,9 +329,21 @@ fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result
         .map(|_| ())
 }
 
-fn put(connection: &Connection, recording: &Recording, found: bool) -> rusqlite::Result<()> {
+/// What can't be a number in the database or the journal is none.
+fn finite(recording: Recording) -> Recording {
+    let pre_alarm_s = recording.pre_alarm_s.filter(|seconds| seconds.is_finite());
+    let motion_s = if recording.motion_s.is_finite() { recording.motion_s } else { 0.0 };
+    Recording { pre_alarm_s, motion_s, ..recording }
+}
+
+/// Puts a row in, and tells its place in the order.
+fn put(connection: &Connection, recording: &Recording, place: Place) -> rusqlite::Result<i64> {
     let start_us = recording.start.timestamp_micros();
-    let seq = if found { seq_by_start(connection, start_us)? } else { None };
+    let seq = match place {
+        Place::Last => None,
+        Place::ByStart => seq_by_start(connection, start_us)?,
+        Place::At(seq) => Some(seq),
+    };
     // One file has one row.
     connection
         .prepare_cached("DELETE FROM recordings WHERE path = ? AND id <> ?")?
@@ -257,22 +355,34 @@ fn put(connection: &Connection, recording: &Recording, found: bool) -> rusqlite:
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
              ON CONFLICT (id) DO UPDATE SET
                 camera = ?3, start_us = ?4, end_us = ?5, pre_alarm_s = ?6, bytes = ?7, path = ?8, motion_s = ?9,
-                complete = ?10, reason = ?11",
+                complete = ?10, reason = ?11
+             RETURNING seq",
         )?
-        .execute(params![
-            recording.id,
-            seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP)),
-            recording.camera,
-            start_us,
-            recording.end.map(|end| end.timestamp_micros()),
-            recording.pre_alarm_s.filter(|seconds| seconds.is_finite()),
-            i64::try_from(recording.bytes).unwrap_or(i64::MAX),
-            recording.path,
-            if recording.motion_s.is_finite() { recording.motion_s } else { 0.0 },
-            recording.complete,
-            recording.reason.name(),
-        ])
-        .map(|_| ())
+        .query_row(
+            params![
+                recording.id,
+                seq.unwrap_or_else(|| recording.id.saturating_mul(SEQ_STEP)),
+                recording.camera,
+                start_us,
+                recording.end.map(|end| end.timestamp_micros()),
+                recording.pre_alarm_s,
+                i64::try_from(recording.bytes).unwrap_or(i64::MAX),
+                recording.path,
+                recording.motion_s,
+                recording.complete,
+                recording.reason.name(),
+            ],
+            |row| row.get(0),
+        )
+}
+
+/// Takes a row out. The journal is told whose it was.
+fn remove(connection: &Connection, id: i64, of: Option<(String, DateTime<Utc>)>) -> rusqlite::Result<Option<Entry>> {
+    let stored = connection
+        .prepare_cached("DELETE FROM recordings WHERE id = ? RETURNING camera, start_us")?
+        .query_row([id], |row| Ok((row.get(0)?, utc(row.get(1)?))))
+        .optional()?;
+    Ok(stored.or(of).map(|(camera, start)| Entry::Deleted(Deleted { id, camera, start })))
 }
 
 /// The order of a recording that was found: between the ones that started before and after it. None where it
@@ -291,14 +401,119 @@ fn seq_by_start(connection: &Connection, start_us: i64) -> rusqlite::Result<Opti
     })
 }
 
+/// Puts the one gap of a camera in that goes on now. One that did before, and has got no end, was none.
+fn set_open_gap(connection: &Connection, camera: &str, gap: Option<&Gap>) -> rusqlite::Result<Vec<Entry>> {
+    let known = gap.map(|gap| (gap.start.timestamp_micros(), gap.cause.name())).unwrap_or_default();
+    let mut none = connection.prepare_cached(
+        "DELETE FROM gaps WHERE camera = ?1 AND end_us IS NULL AND NOT (start_us = ?2 AND cause = ?3)
+         RETURNING camera, start_us, end_us, cause",
+    )?;
+    let none = none.query_map(params![camera, known.0, known.1], gap_of)?;
+    let mut entries = none.map(|gap| gap.map(Entry::NoGap)).collect::<rusqlite::Result<Vec<_>>>()?;
+    if let Some(gap) = gap {
+        put_gap(connection, gap)?;
+        entries.push(Entry::Gap(gap.clone()));
+    }
+    Ok(entries)
+}
+
+/// One with the same key is the same gap: the later end is right, and any end more than none.
 fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO gaps (camera, start_us, end_us, cause) VALUES (?, ?, ?, ?)
-             ON CONFLICT (camera, start_us, cause) DO UPDATE SET end_us = excluded.end_us",
+             ON CONFLICT (camera, start_us, cause) DO UPDATE SET
+                end_us = coalesce(max(end_us, excluded.end_us), end_us, excluded.end_us)",
         )?
-        .execute(params![gap.camera, gap.start.timestamp_micros(), gap.end.timestamp_micros(), gap.cause.name()])
+        .execute(params![
+            gap.camera,
+            gap.start.timestamp_micros(),
+            gap.end.map(|end| end.timestamp_micros()),
+            gap.cause.name()
+        ])
         .map(|_| ())
+}
+
+/// What is known of an event: one that is over does not go on again.
+fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET
+                end_us = excluded.end_us, max_score = excluded.max_score WHERE excluded.end_us IS NOT NULL",
+        )?
+        .execute(params![
+            event.id,
+            event.camera,
+            event.start.timestamp_micros(),
+            event.end.map(|end| end.timestamp_micros()),
+            event.reason.name(),
+            event.max_score.byte(),
+        ])
+        .map(|_| ())
+}
+
+/// Puts a minute in beside what is known of it already, and tells what is known now.
+fn put_minute(connection: &Connection, camera: &str, minute: i64, scores: &Minute) -> rusqlite::Result<Entry> {
+    let known: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT seconds FROM scores WHERE camera = ? AND minute = ?")?
+        .query_row(params![camera, minute], |row| row.get(0))
+        .optional()?;
+    let mut seconds = known.and_then(|packed| Minute::unpack(&packed)).unwrap_or_default();
+    seconds.merge(scores);
+    connection
+        .prepare_cached(
+            "INSERT INTO scores (camera, minute, seconds) VALUES (?, ?, ?)
+             ON CONFLICT (camera, minute) DO UPDATE SET seconds = excluded.seconds",
+        )?
+        .execute(params![camera, minute, seconds.pack()])?;
+    Ok(Entry::Score(Scores { camera: camera.to_owned(), minute: utc(minute.saturating_mul(MINUTE_US)), seconds }))
+}
+
+/// Tables of what a camera had at a time, each with SQL for when it begins and ends.
+const RECORDINGS: (&str, &str, &str) = ("recordings", "start_us", "end_us");
+const GAPS: (&str, &str, &str) = ("gaps", "start_us", "end_us");
+const EVENTS: (&str, &str, &str) = ("events", "start_us", "end_us");
+const SCORES: (&str, &str, &str) = ("scores", "minute * 60000000", "(minute + 1) * 60000000");
+
+/// Forgets what a camera had before a moment, except on days of which an older recording is left. Returns the days
+/// on which there was something.
+fn forget(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
+    let mut days = BTreeSet::new();
+    for (table, start_us, end_us) in [GAPS, EVENTS, SCORES] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE camera = ?1 AND {end_us} < ?2 AND {start_us} / {DAY_US} NOT IN
+                (SELECT start_us / {DAY_US} FROM recordings WHERE camera = ?1 AND start_us < ?2)
+             RETURNING {start_us} / {DAY_US}"
+        );
+        days.append(&mut days_of(connection, &sql, camera, before)?);
+    }
+    Ok(days)
+}
+
+/// The days before a moment of which anything is left.
+fn days_left(connection: &Connection, camera: &str, before: DateTime<Utc>) -> rusqlite::Result<BTreeSet<NaiveDate>> {
+    let mut days = BTreeSet::new();
+    for (table, start_us, _) in [RECORDINGS, GAPS, EVENTS, SCORES] {
+        let sql = format!("SELECT DISTINCT {start_us} / {DAY_US} FROM {table} WHERE camera = ?1 AND {start_us} < ?2");
+        days.append(&mut days_of(connection, &sql, camera, before)?);
+    }
+    Ok(days)
+}
+
+/// Runs SQL that answers with numbers of days.
+fn days_of(
+    connection: &Connection,
+    sql: &str,
+    camera: &str,
+    before: DateTime<Utc>,
+) -> rusqlite::Result<BTreeSet<NaiveDate>> {
+    connection
+        .prepare_cached(sql)?
+        .query_map(params![camera, before.timestamp_micros()], |row| {
+            Ok(utc(row.get::<_, i64>(0)? * DAY_US).date_naive())
+        })?
+        .collect()
 }
 
 fn utc(us: i64) -> DateTime<Utc> {
@@ -322,13 +537,26 @@ pub(super) fn recording_of(row: &Row<'_>) -> rusqlite::Result<Recording> {
     })
 }
 
+/// Reads `id, camera, start_us, end_us, reason, max_score`.
+pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<MotionEvent> {
+    let reason: String = row.get(4)?;
+    Ok(MotionEvent {
+        id: row.get(0)?,
+        camera: row.get(1)?,
+        start: utc(row.get(2)?),
+        end: row.get::<_, Option<i64>>(3)?.map(utc),
+        reason: Reason::from_name(&reason).unwrap_or(Reason::Motion),
+        max_score: Score::of_byte(row.get(5)?),
+    })
+}
+
 /// Reads `camera, start_us, end_us, cause`.
 pub(super) fn gap_of(row: &Row<'_>) -> rusqlite::Result<Gap> {
     let cause: String = row.get(3)?;
     Ok(Gap {
         camera: row.get(0)?,
         start: utc(row.get(1)?),
-        end: utc(row.get(2)?),
+        end: row.get::<_, Option<i64>>(2)?.map(utc),
         cause: GapCause::from_name(&cause).unwrap_or(GapCause::Crash),
     })
 }
@@ -365,7 +593,7 @@ pub(super) fn salvage_gaps(path: &Path) -> Vec<Gap> {
         let connection = Connection::open_with_flags(path, flags)?;
         let mut statement = connection.prepare("SELECT camera, start_us, end_us, cause FROM gaps ORDER BY id")?;
         let rows = statement.query_map([], gap_of)?;
-        Ok(rows.map_while(Result::ok).filter(|gap| gap.start <= gap.end).collect())
+        Ok(rows.map_while(Result::ok).filter(|gap| gap.end.is_none_or(|end| gap.start <= end)).collect())
     };
     read().unwrap_or_default()
 }

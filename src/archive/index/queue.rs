@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
+use crate::domain::score::Minute;
 
 /// Rows and gaps that may wait while the disk fails; beyond it the oldest are given up (a scan of the files
 /// finds the rows again) and counted.
@@ -15,57 +16,155 @@ const MOST: usize = 50_000;
 pub(super) enum Change {
     Put {
         recording: Recording,
-        /// Found in the archive and not recorded now: it is ordered by its start, not by its id.
-        found: bool,
+        place: Place,
     },
-    Remove,
+    /// Its camera and start, where they are known: the row may never have been written.
+    Remove {
+        of: Option<(String, DateTime<Utc>)>,
+    },
 }
+
+/// Where a new row belongs in the order of the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is recorded now: by its id.
+    Last,
+    /// Found in the archive and not recorded now: by its start.
+    ByStart,
+    /// Where the journal says that it was.
+    At(i64),
+}
+
+/// Number of the minute, and the camera.
+type MinuteKey = (i64, String);
 
 type GapKey = (DateTime<Utc>, String, &'static str);
 
+/// Something that waits, and whether the journal has it already.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting<T> {
+    pub what: T,
+    pub is_noted: bool,
+}
+
+impl<T> Waiting<T> {
+    fn new(what: T) -> Self {
+        Waiting { what, is_noted: false }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    rows: BTreeMap<i64, Change>,
-    gaps: BTreeMap<GapKey, Gap>,
+    rows: BTreeMap<i64, Waiting<Change>>,
+    gaps: BTreeMap<GapKey, Waiting<Gap>>,
+    /// By camera: the gap that goes on now, or that none does.
+    open_gaps: BTreeMap<String, Waiting<Option<Gap>>>,
+    events: BTreeMap<i64, Waiting<MotionEvent>>,
+    minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
     /// Gaps that ended before are forgotten, by camera.
     forgotten: BTreeMap<String, DateTime<Utc>>,
+    /// All that the journals say has been queued before.
+    pub is_replayed: bool,
     given_up: u64,
 }
 
 impl Queue {
-    pub fn put(&mut self, recording: Recording, found: bool) {
+    pub fn put(&mut self, recording: Recording, place: Place) {
         let id = recording.id;
-        let found = found || matches!(self.rows.get(&id), Some(Change::Put { found: true, .. }));
-        self.rows.insert(id, Change::Put { recording, found });
+        let place = match self.get(id) {
+            Some(Change::Put { place: before, .. }) if place == Place::Last => *before,
+            _ => place,
+        };
+        // What comes from the journal is in it.
+        let is_noted = matches!(place, Place::At(_)) && self.rows.get(&id).is_none_or(|row| row.is_noted);
+        self.rows.insert(id, Waiting { what: Change::Put { recording, place }, is_noted });
         self.bound();
     }
 
     pub fn remove(&mut self, id: i64) {
-        self.rows.insert(id, Change::Remove);
+        let of = match self.get(id) {
+            Some(Change::Put { recording, .. }) => Some((recording.camera.clone(), recording.start)),
+            Some(Change::Remove { of }) => of.clone(),
+            None => None,
+        };
+        self.rows.insert(id, Waiting::new(Change::Remove { of }));
         self.bound();
     }
 
     /// A gap with the same camera, start and cause is the same gap, now longer.
     pub fn add_gap(&mut self, gap: Gap) {
-        self.gaps.insert((gap.start, gap.camera.clone(), gap.cause.name()), gap);
+        self.gaps.insert((gap.start, gap.camera.clone(), gap.cause.name()), Waiting::new(gap));
         self.bound();
     }
 
-    pub fn forget_gaps(&mut self, camera: &str, before: DateTime<Utc>) {
+    /// Which gap of a camera goes on.
+    pub fn set_open_gap(&mut self, camera: &str, gap: Option<Gap>) {
+        self.open_gaps.insert(camera.to_owned(), Waiting::new(gap));
+    }
+
+    pub fn open_gaps(&self) -> impl Iterator<Item = (&str, &Waiting<Option<Gap>>)> {
+        self.open_gaps.iter().map(|(camera, gap)| (camera.as_str(), gap))
+    }
+
+    /// A gap that the journal has.
+    pub fn restore_gap(&mut self, gap: Gap) {
+        let key = (gap.start, gap.camera.clone(), gap.cause.name());
+        self.gaps.entry(key).or_insert(Waiting { what: gap, is_noted: true });
+        self.bound();
+    }
+
+    pub fn put_event(&mut self, event: MotionEvent) {
+        self.events.insert(event.id, Waiting::new(event));
+        self.bound();
+    }
+
+    /// An event that the journal has.
+    pub fn restore_event(&mut self, event: MotionEvent) {
+        self.events.entry(event.id).or_insert(Waiting { what: event, is_noted: true });
+        self.bound();
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = &Waiting<MotionEvent>> {
+        self.events.values()
+    }
+
+    /// Takes what was seen of a minute, from a camera or from the journal.
+    pub fn see(&mut self, camera: &str, minute: i64, scores: &Minute, is_noted: bool) {
+        let waiting = self.minutes.entry((minute, camera.to_owned()));
+        let waiting = waiting.or_insert(Waiting { what: Minute::default(), is_noted });
+        waiting.what.merge(scores);
+        waiting.is_noted &= is_noted;
+        self.bound();
+    }
+
+    pub fn minutes(&self) -> impl Iterator<Item = (i64, &str, &Waiting<Minute>)> {
+        self.minutes.iter().map(|((minute, camera), scores)| (*minute, camera.as_str(), scores))
+    }
+
+    pub fn forget(&mut self, camera: &str, before: DateTime<Utc>) {
         let known = self.forgotten.entry(camera.to_owned()).or_insert(before);
         *known = before.max(*known);
     }
 
     pub fn get(&self, id: i64) -> Option<&Change> {
-        self.rows.get(&id)
+        self.rows.get(&id).map(|row| &row.what)
     }
 
-    pub fn rows(&self) -> impl Iterator<Item = (i64, &Change)> {
+    pub fn rows(&self) -> impl Iterator<Item = (i64, &Waiting<Change>)> {
         self.rows.iter().map(|(id, change)| (*id, change))
     }
 
-    pub fn gaps(&self) -> impl Iterator<Item = &Gap> {
+    pub fn gaps(&self) -> impl Iterator<Item = &Waiting<Gap>> {
         self.gaps.values()
+    }
+
+    /// The journal has all of it now; whether the database takes it is another question.
+    pub fn noted(&mut self) {
+        self.rows.values_mut().for_each(|row| row.is_noted = true);
+        self.gaps.values_mut().for_each(|gap| gap.is_noted = true);
+        self.open_gaps.values_mut().for_each(|gap| gap.is_noted = true);
+        self.events.values_mut().for_each(|event| event.is_noted = true);
+        self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
     }
 
     pub fn forgotten(&self) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
@@ -73,11 +172,11 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len() + self.gaps.len()
+        self.rows.len() + self.gaps.len() + self.events.len() + self.minutes.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.forgotten.is_empty()
+        self.len() == 0 && self.open_gaps.is_empty() && self.forgotten.is_empty() && !self.is_replayed
     }
 
     pub fn given_up(&self) -> u64 {
@@ -87,20 +186,35 @@ impl Queue {
     /// `failed` could not be written: what has been queued since is newer and stays.
     pub fn give_back(&mut self, failed: Queue) {
         for (id, change) in failed.rows {
-            match (self.rows.get_mut(&id), change) {
-                (Some(Change::Put { found, .. }), Change::Put { found: true, .. }) => *found = true,
+            match (self.rows.get_mut(&id).map(|row| &mut row.what), change.what) {
+                (Some(Change::Put { place, .. }), Change::Put { place: before, .. }) if *place == Place::Last => {
+                    *place = before;
+                }
+                (Some(Change::Remove { of: of @ None }), Change::Put { recording, .. }) => {
+                    *of = Some((recording.camera, recording.start));
+                }
                 (Some(_), _) => {}
-                (None, change) => {
-                    self.rows.insert(id, change);
+                (None, what) => {
+                    self.rows.insert(id, Waiting { what, is_noted: change.is_noted });
                 }
             }
         }
         for (key, gap) in failed.gaps {
             self.gaps.entry(key).or_insert(gap);
         }
-        for (camera, before) in failed.forgotten {
-            self.forget_gaps(&camera, before);
+        for (camera, gap) in failed.open_gaps {
+            self.open_gaps.entry(camera).or_insert(gap);
         }
+        for (id, event) in failed.events {
+            self.events.entry(id).or_insert(event);
+        }
+        for ((minute, camera), scores) in failed.minutes {
+            self.see(&camera, minute, &scores.what, scores.is_noted);
+        }
+        for (camera, before) in failed.forgotten {
+            self.forget(&camera, before);
+        }
+        self.is_replayed |= failed.is_replayed;
         self.given_up += failed.given_up;
         self.bound();
     }
@@ -108,6 +222,14 @@ impl Queue {
     fn bound(&mut self) {
         while self.rows.len() > MOST {
             self.rows.pop_first();
+            self.given_up += 1;
+        }
+        while self.events.len() > MOST {
+            self.events.pop_first();
+            self.given_up += 1;
+        }
+        while self.minutes.len() > MOST {
+            self.minutes.pop_first();
             self.given_up += 1;
         }
         while self.gaps.len() > MOST {
@@ -126,34 +248,34 @@ mod tests {
     #[test]
     fn one_change_a_row_and_the_newest_counts() {
         let mut queue = Queue::default();
-        queue.put(recording(1, "a", 0), false);
-        queue.put(Recording { bytes: 7, ..recording(1, "a", 0) }, false);
+        queue.put(recording(1, "a", 0), Place::Last);
+        queue.put(Recording { bytes: 7, ..recording(1, "a", 0) }, Place::Last);
         assert_eq!(queue.len(), 1);
         assert!(matches!(queue.get(1), Some(Change::Put { recording, .. }) if recording.bytes == 7));
         queue.remove(1);
-        assert_eq!(queue.get(1), Some(&Change::Remove));
+        assert_eq!(queue.get(1), Some(&Change::Remove { of: Some(("a".into(), at(0))) }));
     }
 
     #[test]
     fn what_failed_does_not_undo_what_came_since() {
         let mut queue = Queue::default();
-        queue.put(recording(1, "a", 0), true);
-        queue.put(recording(2, "a", 60), false);
+        queue.put(recording(1, "a", 0), Place::ByStart);
+        queue.put(recording(2, "a", 60), Place::Last);
         let failed = std::mem::take(&mut queue);
-        queue.put(Recording { bytes: 9, ..recording(1, "a", 0) }, false);
+        queue.put(Recording { bytes: 9, ..recording(1, "a", 0) }, Place::Last);
         queue.remove(2);
         queue.give_back(failed);
-        let Some(Change::Put { recording, found: true }) = queue.get(1) else { panic!("{queue:?}") };
+        let Some(Change::Put { recording, place: Place::ByStart }) = queue.get(1) else { panic!("{queue:?}") };
         assert_eq!(recording.bytes, 9);
-        assert_eq!(queue.get(2), Some(&Change::Remove));
+        assert_eq!(queue.get(2), Some(&Change::Remove { of: Some(("a".into(), at(60))) }));
     }
 
     #[test]
     fn a_disk_that_never_comes_back_does_not_fill_the_memory() {
         let mut queue = Queue::default();
         for id in 0..MOST as i64 + 10 {
-            queue.put(recording(id, "a", id), false);
-            queue.add_gap(Gap { camera: "a".into(), start: at(id), end: at(id + 1), cause: GapCause::Down });
+            queue.put(recording(id, "a", id), Place::Last);
+            queue.add_gap(Gap { camera: "a".into(), start: at(id), end: Some(at(id + 1)), cause: GapCause::Down });
         }
         assert_eq!((queue.len(), queue.given_up()), (2 * MOST, 20));
         assert_eq!(queue.get(9), None);

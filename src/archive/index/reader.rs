@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 
 use super::IndexError;
-use super::db::{COLUMNS, gap_of, is_broken, recording_of};
-use crate::domain::recording::{Gap, Page, Recording, RecordingQuery};
+use super::db::{COLUMNS, event_of, gap_of, is_broken, recording_of};
+use crate::domain::recording::{Gap, MotionEvent, Page, Recording, RecordingQuery};
+use crate::domain::score::Minute;
 
 const DEFAULT_LIMIT: u32 = 100;
 const LARGEST_LIMIT: u32 = 1000;
@@ -20,6 +21,8 @@ const LARGEST_LIMIT: u32 = 1000;
 const KEPT: usize = 4;
 /// So few rows in a span of time are sorted; more are met often enough on the way through all of them.
 const FEW: i64 = 20_000;
+
+const EVENT_COLUMNS: &str = "id, camera, start_us, end_us, reason, max_score";
 
 /// Reads the index of one archive.
 pub struct IndexReader {
@@ -105,7 +108,7 @@ impl IndexReader {
         let cursor = cursor.transpose()?;
         let limit = limit_of(query);
         let mut rows = self.ask(|connection| {
-            let span = Span::of(connection, query)?;
+            let span = Span::of(connection, "recordings", query)?;
             let index = match (span.is_narrow(connection, query)?, &query.camera) {
                 (true, None) => "recordings_start",
                 (true, Some(_)) => "recordings_camera_start",
@@ -138,31 +141,86 @@ impl IndexReader {
         Ok(Page { items: rows.into_iter().map(|(_, recording)| recording).collect(), next })
     }
 
-    /// Gaps, the last one written down first.
+    /// Gaps, those that began last first.
     pub fn gaps(&self, query: &RecordingQuery) -> Result<Page<Gap>, IndexError> {
-        let cursor = query.cursor.as_deref().map(|cursor| cursor.parse::<i64>().map_err(|_| IndexError::BadCursor));
+        self.by_start("gaps", "camera, start_us, end_us, cause", query, |_, row| gap_of(row))
+    }
+
+    /// Gaps that nobody has ended yet.
+    pub fn open_gaps(&self) -> Result<Vec<Gap>, IndexError> {
+        self.ask(|connection| {
+            let sql = "SELECT camera, start_us, end_us, cause FROM gaps WHERE end_us IS NULL ORDER BY start_us";
+            connection.prepare_cached(sql)?.query_map([], gap_of)?.collect()
+        })
+    }
+
+    /// Motion events, those that began last first, each with the recordings that hold some of it, oldest first.
+    pub fn events(&self, query: &RecordingQuery) -> Result<Page<(MotionEvent, Vec<i64>)>, IndexError> {
+        self.by_start("events", EVENT_COLUMNS, query, |connection, row| {
+            let event = event_of(row)?;
+            let recordings = recordings_of(connection, &event)?;
+            Ok((event, recordings))
+        })
+    }
+
+    /// Events that nobody has ended yet.
+    pub fn open_events(&self) -> Result<Vec<MotionEvent>, IndexError> {
+        self.ask(|connection| {
+            let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE end_us IS NULL ORDER BY start_us");
+            connection.prepare_cached(&sql)?.query_map([], event_of)?.collect()
+        })
+    }
+
+    /// A page of a table whose order is that of the starts.
+    fn by_start<T>(
+        &self,
+        table: &str,
+        columns: &str,
+        query: &RecordingQuery,
+        read: impl Fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Page<T>, IndexError> {
+        let cursor = query.cursor.as_deref().map(|cursor| position_of(cursor).ok_or(IndexError::BadCursor));
         let cursor = cursor.transpose()?;
         let limit = limit_of(query);
         let mut rows = self.ask(|connection| {
             let mut filter = Filter::default();
             filter.overlap(query);
-            if let Some(id) = cursor {
-                filter.and("id < ?", [Value::Integer(id)]);
+            if let Some(after_us) = Span::of(connection, table, query)?.after_us {
+                filter.and("start_us >= ?", [Value::Integer(after_us)]);
+            }
+            if let Some(Position { seq: start_us, id }) = cursor {
+                filter.and("(start_us, id) < (?, ?)", [Value::Integer(start_us), Value::Integer(id)]);
             }
             let sql = format!(
-                "SELECT camera, start_us, end_us, cause, id FROM gaps WHERE {} ORDER BY id DESC LIMIT {}",
+                "SELECT {columns}, start_us AS place_us, id AS place_id FROM {table} WHERE {} \
+                 ORDER BY start_us DESC, id DESC LIMIT {}",
                 filter.sql(),
                 limit + 1
             );
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement
-                .query_map(params_from_iter(&filter.values), |row| Ok((row.get::<_, i64>(4)?, gap_of(row)?)))?;
+            let rows = statement.query_map(params_from_iter(&filter.values), |row| {
+                let place = Position { seq: row.get("place_us")?, id: row.get("place_id")? };
+                Ok((place, read(connection, row)?))
+            })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|(id, _)| id.to_string());
-        Ok(Page { items: rows.into_iter().map(|(_, gap)| gap).collect(), next })
+        let next = rows.last().filter(|_| more).map(|(Position { seq, id }, _)| format!("{seq}_{id}"));
+        Ok(Page { items: rows.into_iter().map(|(_, item)| item).collect(), next })
+    }
+
+    /// The minutes of scores of a camera that are written, from one to another (left out), by their numbers.
+    pub(super) fn minutes(&self, camera: &str, from: i64, to: i64) -> Result<Vec<(i64, Minute)>, IndexError> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT minute, seconds FROM scores WHERE camera = ? AND minute >= ? AND minute < ? ORDER BY minute",
+            )?;
+            let rows = statement.query_map(params![camera, from, to], |row| {
+                Ok((row.get(0)?, Minute::unpack(&row.get::<_, Vec<u8>>(1)?).unwrap_or_default()))
+            })?;
+            rows.collect()
+        })
     }
 
     /// The recording of this id.
@@ -258,6 +316,21 @@ fn position_of(cursor: &str) -> Option<Position> {
     Some(Position { seq: seq.parse().ok()?, id: id.parse().ok()? })
 }
 
+/// The recordings that hold some of an event, oldest first.
+fn recordings_of(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<Vec<i64>> {
+    let start_us = event.start.timestamp_micros();
+    let end_us = event.end.map_or(i64::MAX, |end| end.timestamp_micros().max(start_us.saturating_add(1)));
+    let earliest_us = Span::earliest(connection, "recordings", start_us)?;
+    connection
+        .prepare_cached(
+            "SELECT id FROM recordings WHERE camera = ?1 AND start_us >= ?2 AND start_us < ?3
+                AND (end_us > ?4 OR end_us IS NULL)
+             ORDER BY start_us, id LIMIT 1000",
+        )?
+        .query_map(params![event.camera, earliest_us, end_us, start_us], |row| row.get(0))?
+        .collect()
+}
+
 /// Conditions of a WHERE and their values.
 #[derive(Default)]
 struct Filter {
@@ -299,17 +372,22 @@ struct Span {
 }
 
 impl Span {
-    fn of(connection: &Connection, query: &RecordingQuery) -> rusqlite::Result<Self> {
-        let Some(from) = query.from else { return Ok(Span { after_us: None }) };
+    fn of(connection: &Connection, table: &str, query: &RecordingQuery) -> rusqlite::Result<Self> {
+        let after_us = query.from.map(|from| Span::earliest(connection, table, from.timestamp_micros())).transpose()?;
+        Ok(Span { after_us })
+    }
+
+    /// When the first row can have started that overlaps anything from `from_us` on.
+    fn earliest(connection: &Connection, table: &str, from_us: i64) -> rusqlite::Result<i64> {
         // Nothing that overlaps started longer before than the longest recording is, or than the oldest open one.
         let (longest_us, open_us): (Option<i64>, Option<i64>) = connection
-            .prepare_cached(
-                "SELECT (SELECT max(end_us - start_us) FROM recordings),
-                        (SELECT min(start_us) FROM recordings WHERE end_us IS NULL)",
-            )?
+            .prepare_cached(&format!(
+                "SELECT (SELECT max(end_us - start_us) FROM {table}),
+                        (SELECT min(start_us) FROM {table} WHERE end_us IS NULL)",
+            ))?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let closed_us = from.timestamp_micros().saturating_sub(longest_us.unwrap_or(0).max(0));
-        Ok(Span { after_us: Some(open_us.map_or(closed_us, |open_us| closed_us.min(open_us))) })
+        let closed_us = from_us.saturating_sub(longest_us.unwrap_or(0).max(0));
+        Ok(open_us.map_or(closed_us, |open_us| closed_us.min(open_us)))
     }
 
     /// Is it quicker to sort this span than to go through all rows in their order?

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::recording::{Page, RecordingQuery};
+use crate::domain::score::Score;
 
 pub(in crate::archive) fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("in range")
@@ -32,7 +33,7 @@ pub(in crate::archive) fn recording(id: i64, camera: &str, second: i64) -> Recor
 }
 
 fn gap(camera: &str, second: i64, cause: GapCause) -> Gap {
-    Gap { camera: camera.into(), start: at(second), end: at(second + 10), cause }
+    Gap { camera: camera.into(), start: at(second), end: Some(at(second + 10)), cause }
 }
 
 /// Waits for a fact, with a deadline.
@@ -162,8 +163,9 @@ fn a_cursor_of_someone_elses_is_refused() {
         let query = RecordingQuery { cursor: Some(cursor.into()), ..RecordingQuery::default() };
         assert!(matches!(index.recordings(&query), Err(IndexError::BadCursor)), "{cursor}");
     }
-    let query = RecordingQuery { cursor: Some("1_2".into()), ..RecordingQuery::default() };
+    let query = RecordingQuery { cursor: Some("1".into()), ..RecordingQuery::default() };
     assert!(matches!(index.gaps(&query), Err(IndexError::BadCursor)));
+    assert!(matches!(index.events(&query), Err(IndexError::BadCursor)));
 }
 
 #[test]
@@ -252,18 +254,44 @@ fn a_gap_that_goes_on_is_one_gap() {
     let index = Index::open(folder.path()).unwrap();
     index.add_gap(gap("yard", 0, GapCause::Disconnected));
     index.flush();
-    index.add_gap(Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) });
+    index.add_gap(Gap { end: Some(at(99)), ..gap("yard", 0, GapCause::Disconnected) });
     index.add_gap(gap("yard", 0, GapCause::Reload));
     index.add_gap(gap("door", 50, GapCause::Down));
     index.flush();
     let ask = |query: RecordingQuery| index.gaps(&query).unwrap();
     assert_eq!(ask(RecordingQuery::default()).items.len(), 3);
     let yard = ask(RecordingQuery { camera: Some("yard".into()), from: Some(at(20)), ..RecordingQuery::default() });
-    assert_eq!(yard.items, [Gap { end: at(99), ..gap("yard", 0, GapCause::Disconnected) }]);
+    assert_eq!(yard.items, [Gap { end: Some(at(99)), ..gap("yard", 0, GapCause::Disconnected) }]);
     let first = ask(RecordingQuery { limit: 1, ..RecordingQuery::default() });
     assert_eq!(first.items[0].camera, "door");
     let second = ask(RecordingQuery { limit: 2, cursor: first.next, ..RecordingQuery::default() });
     assert_eq!((second.items.len(), second.next), (2, None));
+}
+
+#[test]
+fn a_gap_that_goes_on_has_no_end_and_may_turn_out_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let gaps = || {
+        assert!(index.flush());
+        index.gaps(&RecordingQuery::default()).unwrap().items
+    };
+    let open = |second, cause| Gap { end: None, ..gap("yard", second, cause) };
+    index.set_open_gap("yard", Some((at(5), GapCause::Disconnected)));
+    index.set_open_gap("door", Some((at(0), GapCause::Reload)));
+    assert_eq!(gaps(), [open(5, GapCause::Disconnected), Gap { camera: "door".into(), ..open(0, GapCause::Reload) }]);
+    // Its cause is known better by now; then it is over.
+    index.set_open_gap("yard", Some((at(5), GapCause::Crash)));
+    index.set_open_gap("door", None);
+    assert_eq!(gaps(), [open(5, GapCause::Crash)]);
+    let after = RecordingQuery { from: Some(at(1000)), ..RecordingQuery::default() };
+    assert_eq!(index.gaps(&after).unwrap().items.len(), 1);
+    index.add_gap(gap("yard", 5, GapCause::Crash));
+    index.set_open_gap("yard", None);
+    assert_eq!(gaps(), [gap("yard", 5, GapCause::Crash)]);
+    // What comes late does not open it again.
+    index.add_gap(open(5, GapCause::Crash));
+    assert_eq!(gaps(), [gap("yard", 5, GapCause::Crash)]);
 }
 
 #[test]
@@ -459,6 +487,130 @@ fn a_disk_that_fails_keeps_the_changes_and_takes_them_when_it_is_well() {
     blocker.execute_batch("ROLLBACK").unwrap();
     wait_for("it heals by itself", || index.trouble().is_none());
     assert_eq!(index.recording(2).unwrap().unwrap().bytes, 77);
+}
+
+#[test]
+fn an_index_of_the_first_version_keeps_its_rows_and_tells_their_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    old.execute_batch(db::MIGRATIONS[0]).unwrap();
+    let us = |second| at(second).timestamp_micros();
+    let values = format!("(1, 9, 'yard', {}, {}, 2.5, 5, 'yard/1.mp4', 1.5, 1, 'motion')", us(0), us(60));
+    let continuous = format!("(2, 10, 'yard', {}, {}, NULL, 5, 'yard/2.mp4', 0, 1, 'continuous')", us(60), us(90));
+    old.execute_batch(&format!(
+        "INSERT INTO recordings (id, seq, camera, start_us, end_us, pre_alarm_s, bytes, path, motion_s, complete, reason)
+            VALUES {values}, {continuous};
+         INSERT INTO gaps (camera, start_us, end_us, cause) VALUES ('yard', {}, {}, 'reload');
+         PRAGMA user_version = 1",
+        us(0),
+        us(10),
+    ))
+    .unwrap();
+    drop(old);
+    let index = Index::open(folder.path()).unwrap();
+    assert_eq!((index.trouble(), all(&index)), (None, vec![2, 1]));
+    assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items, [gap("yard", 0, GapCause::Reload)]);
+    let event = MotionEvent {
+        id: 1,
+        camera: "yard".into(),
+        start: at(0) + TimeDelta::milliseconds(2500),
+        end: Some(at(60)),
+        reason: Reason::Motion,
+        max_score: Score::UNSEEN,
+    };
+    assert_eq!(index.events(&RecordingQuery::default()).unwrap().items, [(event, vec![1])]);
+}
+
+/// What a camera sees in a second of the day: nothing at night but for noise, a busy street by day.
+fn share_at(random: &mut fastrand::Rng, second: i64) -> f64 {
+    let is_day = (6..22).contains(&(second / 3600));
+    match (is_day, random.u8(..)) {
+        (true, 0..160) => random.f64() * 0.05,
+        (false, 0..8) => random.f64() * 0.001,
+        _ => 0.0,
+    }
+}
+
+#[test]
+fn a_day_of_a_cameras_scores_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let midnight = at(0).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+    let size = || fs::metadata(folder.path().join(FILE_NAME)).unwrap().len();
+    let mut random = fastrand::Rng::with_seed(7);
+    drop(Index::open(folder.path()).unwrap());
+    let before = size();
+    for share_of in [share_at, |random: &mut fastrand::Rng, _| random.f64()] {
+        let index = Index::open(folder.path()).unwrap();
+        let camera = format!("camera-{}", random.u16(..));
+        for minute in 0..24 * 60 {
+            let seconds = minute * 60..(minute + 1) * 60;
+            let time = |second| midnight + TimeDelta::seconds(second);
+            let seen = seconds.map(|second| (time(second), Score::of(share_of(&mut random, second))));
+            index.see(&camera, seen.collect::<Vec<_>>());
+            // As it comes: a minute after the other.
+            assert!(index.flush());
+        }
+    }
+    let grown = size() - before;
+    assert!(grown < 2 * 200_000, "two days of a camera, one of them of pure noise: {grown} bytes");
+    eprintln!("{} bytes a day", grown / 2);
+}
+
+#[test]
+fn scores_are_there_at_once_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let byte = |bytes: &[u8]| bytes.iter().map(|byte| Score::of_byte(*byte)).collect::<Vec<_>>();
+    let now = DateTime::from_timestamp(clock::utc_now().timestamp(), 0).unwrap();
+    let ask = |index: &Index| index.scores("yard", now, now + TimeDelta::seconds(4)).unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    index.see("yard", [(now, Score::of_byte(3)), (now + TimeDelta::seconds(2), Score::of_byte(0))]);
+    index.see("door", [(now, Score::of_byte(77))]);
+    index.see("yard", [(now + TimeDelta::milliseconds(500), Score::of_byte(9))]);
+    assert_eq!(ask(&index).points, byte(&[9, 255, 0, 255]));
+    drop(index);
+    let index = Index::open(folder.path()).unwrap();
+    assert_eq!(ask(&index).points, byte(&[9, 255, 0, 255]));
+    // The rest of the minute, of the next process.
+    index.see("yard", [(now + TimeDelta::seconds(1), Score::of_byte(200)), (now, Score::of_byte(1))]);
+    assert_eq!(ask(&index).points, byte(&[9, 200, 0, 255]));
+    assert!(index.close());
+    assert_eq!(ask(&index).points, byte(&[9, 200, 0, 255]));
+}
+
+#[test]
+fn what_was_written_waits_for_the_archives_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert!(index.flush());
+    index.take_unsynced();
+    index.put(recording(1, "yard", 0));
+    assert!(index.flush());
+    assert!(index.take_unsynced());
+    assert!(!index.take_unsynced());
+}
+
+#[test]
+fn a_change_is_in_the_journal_once_however_often_the_disk_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    assert!(index.flush());
+    // A folder in the journal's place: the database takes nothing either.
+    fs::create_dir_all(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    index.put(recording(1, "yard", 0));
+    wait_for("it is told", || index.trouble().is_some_and(|trouble| trouble.contains("2023-11-14.jsonl")));
+    assert_eq!(all(&index), [0; 0]);
+    fs::remove_dir(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    wait_for("it heals by itself", || index.trouble().is_none());
+    // And the other way round.
+    let blocker = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    blocker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    index.remove(1);
+    wait_for("it is told again", || index.trouble().is_some());
+    blocker.execute_batch("ROLLBACK").unwrap();
+    wait_for("it heals again", || index.trouble().is_none());
+    let lines = fs::read_to_string(folder.path().join(".journal/yard/2023-11-14.jsonl")).unwrap();
+    let kinds: Vec<&str> = lines.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert_eq!(kinds, ["recording", "deleted"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::db::{Db, DbError, Found, move_aside, salvage_gaps};
+use super::journal::Journals;
 use super::queue::Queue;
 use super::{Ask, Shared, State};
 use crate::clock;
@@ -21,14 +22,15 @@ pub(super) struct Writer {
     pub db: Option<Db>,
     /// Nothing is known of the whole file yet, or a reader met damage.
     pub unchecked: bool,
+    pub journals: Journals,
 }
 
 impl Writer {
     pub fn run(mut self, shared: &Shared) {
         loop {
-            let (queue, ask, up_to) = self.wait(shared);
+            let (mut queue, ask, up_to) = self.wait(shared);
             // A panic here must not end the only thread that writes: it counts as a failed try.
-            let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &queue, ask))).unwrap_or_else(|_| {
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &mut queue, ask))).unwrap_or_else(|_| {
                 self.db = None;
                 Err("a fault of tarsier's own, see the log".to_owned())
             });
@@ -78,6 +80,7 @@ impl Writer {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let ask = std::mem::take(&mut state.ask);
+        state.settle_minutes(clock::utc_now(), ask != Ask::Nothing);
         (std::mem::take(&mut state.queue), ask, state.queued)
     }
 
@@ -86,7 +89,7 @@ impl Writer {
         self.unchecked || self.db.as_ref().is_none_or(|db| db.wants_write(next_id))
     }
 
-    fn write(&mut self, shared: &Shared, queue: &Queue, ask: Ask) -> Result<(), String> {
+    fn write(&mut self, shared: &Shared, queue: &mut Queue, ask: Ask) -> Result<(), String> {
         if shared.reader.suspect.swap(false, Ordering::SeqCst) {
             self.unchecked = true;
         }
@@ -105,12 +108,12 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, shared: &Shared, queue: &Queue, ask: Ask) -> Result<(), DbError> {
+    fn try_write(&mut self, shared: &Shared, queue: &mut Queue, ask: Ask) -> Result<(), DbError> {
         if self.db.as_ref().is_some_and(|db| !db.in_place()) {
             self.db = None;
             let what = format!("the index {} was taken away", shared.path.display());
-            tracing::error!("{what}: a new one is made from the files");
-            shared.lock().rebuilding = Some(format!("{what} and is rebuilt from the files"));
+            tracing::error!("{what}: a new one is made from the journals and the files");
+            shared.lock().begun_anew(format!("{what} and is rebuilt from the journals and the files"));
             shared.renewed();
         }
         let db = match &mut self.db {
@@ -130,7 +133,8 @@ impl Writer {
         }
         let next_id = shared.next_id.load(Ordering::SeqCst);
         if !queue.is_empty() || db.wants_write(next_id) {
-            db.write(queue, next_id)?;
+            db.write(queue, next_id, &self.journals)?;
+            shared.unsynced.store(true, Ordering::SeqCst);
         }
         match ask {
             Ask::Nothing => Ok(()),
@@ -148,7 +152,7 @@ impl Writer {
         for gap in salvage_gaps(&aside) {
             state.queue.add_gap(gap);
         }
-        state.rebuilding = Some(rebuilding(&shared.path, what, &aside));
+        state.begun_anew(rebuilding(&shared.path, what, &aside));
         drop(state);
         shared.renewed();
         Ok(())
@@ -168,7 +172,7 @@ pub(super) fn make_way(path: &Path, what: &str) -> Result<(Db, std::path::PathBu
 
 pub(super) fn rebuilding(path: &Path, what: &str, aside: &Path) -> String {
     format!(
-        "the index {} was broken ({what}); it is kept as {} and a new one is made from the files",
+        "the index {} was broken ({what}); it is kept as {} and a new one is made from the journals and the files",
         path.display(),
         aside.display()
     )

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Co64, Codec, Ctts, CttsEntry, Decode, Dfla, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry,
-    Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsc,
-    StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Esds, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Jpeg, Matrix, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl,
+    Stco, Stsc, StscEntry, Stsd, Stss, Stsz, StszSamples, Stts, SttsEntry, Tkhd, Trak, Trex, Url, Visual, Vmhd,
 };
 
 use super::table::SampleTable;
@@ -96,6 +96,19 @@ enum Kind<'a> {
     Audio(&'a AudioTrack),
 }
 
+/// How players turn pictures of this size, clockwise, and move them back to where they were.
+fn display_matrix(quarter_turns: u8, width: u16, height: u16) -> Matrix {
+    const ONE: i32 = 1 << 16;
+    let (right, down) = (i32::from(width) << 16, i32::from(height) << 16);
+    let (a, b, c, d, x, y) = match quarter_turns % 4 {
+        0 => return Matrix::default(),
+        1 => (0, ONE, -ONE, 0, down, 0),
+        2 => (-ONE, 0, 0, -ONE, right, down),
+        _ => (0, -ONE, ONE, 0, 0, right),
+    };
+    Matrix { a, b, c, d, x, y, ..Matrix::default() }
+}
+
 fn track(kind: Kind<'_>, created: u64, lead: u64) -> io::Result<Trak> {
     let (id, timescale, handler, name, codec) = match kind {
         Kind::Video(video) => (VIDEO_TRACK, video.timescale, b"vide", "VideoHandler", video_entry(video)?),
@@ -115,6 +128,10 @@ fn track(kind: Kind<'_>, created: u64, lead: u64) -> io::Result<Trak> {
             in_movie: true,
             alternate_group: u16::from(!is_video),
             volume: u8::from(!is_video).into(),
+            matrix: match kind {
+                Kind::Video(video) => display_matrix(video.quarter_turns, width, height),
+                Kind::Audio(_) => Matrix::default(),
+            },
             width: width.into(),
             height: height.into(),
             ..Default::default()

@@ -179,7 +179,7 @@ impl Encoder {
             VideoCodec::Mpeg4 => headers,
             VideoCodec::Mjpeg => Vec::new(),
         };
-        Ok(VideoTrack { codec, width, height, timescale, config_record })
+        Ok(VideoTrack { codec, width, height, timescale, config_record, quarter_turns: 0 })
     }
 }
 

@@ -44,7 +44,17 @@ pub(super) fn open(
     if path.contains('\0') {
         return Err(SourceError::new(SourceErrorKind::NotFound, url, "there is a NUL in the name"));
     }
-    let device = Device::with_path(&path).map_err(|error| explain(&error, url, "cannot be opened"))?;
+    let device = Device::with_path(&path).map_err(|error| match (error.kind(), cameras_here()) {
+        (io::ErrorKind::NotFound, Some(others)) => {
+            let what = format!("there is no {path}; this machine has {others}");
+            SourceError::new(SourceErrorKind::NotFound, url, what)
+        }
+        (io::ErrorKind::NotFound, None) => {
+            let what = format!("there is no {path}, and no other camera at this machine; is it plugged in?");
+            SourceError::new(SourceErrorKind::NotFound, url, what)
+        }
+        _ => explain(&error, url, "cannot be opened"),
+    })?;
     let no_camera = |error: io::Error| match error.raw_os_error() {
         Some(libc::ENOTTY | libc::EINVAL | libc::ENODEV) => {
             SourceError::new(SourceErrorKind::Unsupported, url, "this device is no camera")
@@ -88,6 +98,7 @@ pub(super) fn open(
         extradata: Vec::new(),
         size: (format.width, format.height),
         frames_per_second: rate,
+        quarter_turns: 0,
         reorder: 0,
         has_decode_times: true,
         stamp_by_arrival: false,
@@ -111,6 +122,15 @@ pub(super) fn open(
 fn best(codes: &[FourCC]) -> Option<FourCC> {
     let raw = || codes.iter().find(|code| raw::pixel_of(&code.repr).is_some());
     codes.iter().find(|code| is_jpeg(code)).or_else(raw).copied()
+}
+
+/// The names of this machine's devices that may be cameras.
+fn cameras_here() -> Option<String> {
+    let entries = std::fs::read_dir("/dev").ok()?.filter_map(Result::ok);
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.strip_prefix("video").is_some_and(|number| number.parse::<u32>().is_ok()));
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    (!names.is_empty()).then(|| names.iter().map(|name| format!("/dev/{name}")).collect::<Vec<_>>().join(", "))
 }
 
 fn is_jpeg(format: &FourCC) -> bool {

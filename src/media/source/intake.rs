@@ -62,6 +62,8 @@ pub(super) struct VideoSetup {
     /// Width and height in pixels as the container says, for streams that don't say it in each keyframe.
     pub size: (u32, u32),
     pub frames_per_second: Option<f64>,
+    /// See [`VideoTrack::quarter_turns`].
+    pub quarter_turns: u8,
     /// Pictures that wait for others before they are shown, as far as is known.
     pub reorder: usize,
     /// The source gives decode times, and they are right.
@@ -301,7 +303,14 @@ impl Intake {
             tracing::debug!(packets = self.skipped, "skipped what came before the first keyframe");
         }
         self.stream = Some(Arc::new(StreamInfo {
-            video: VideoTrack { codec, width, height, timescale: self.setup.ticks.timescale, config_record },
+            video: VideoTrack {
+                codec,
+                width,
+                height,
+                quarter_turns: self.setup.quarter_turns,
+                timescale: self.setup.ticks.timescale,
+                config_record,
+            },
             audio: self.audio.as_ref().map(|audio| audio.track().clone()),
         }));
     }
@@ -504,6 +513,7 @@ mod tests {
             extradata: Vec::new(),
             size: (0, 0),
             frames_per_second: None,
+            quarter_turns: 0,
             reorder,
             has_decode_times,
             stamp_by_arrival: false,

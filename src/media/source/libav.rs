@@ -36,8 +36,10 @@ const MAX_BAD_READS: u32 = 100;
 /// Sleeps are cut into such slices, so that a cancel is heard.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// The rotation of a display matrix, clockwise; what lies between is taken for the nearest quarter.
-fn quarter_turns(matrix: &[u8]) -> u8 {
+/// The rotation of a stream's display matrix, clockwise; what lies between is taken for the nearest quarter.
+fn quarter_turns(stream: &format::stream::Stream) -> u8 {
+    let matrix = stream.side_data().find(|data| data.kind() == packet::side_data::Type::DisplayMatrix);
+    let Some(matrix) = matrix.as_ref().map(packet::SideData::data) else { return 0 };
     let number = |at: usize| matrix.get(4 * at..)?.first_chunk().map(|bytes| f64::from(i32::from_ne_bytes(*bytes)));
     let (Some(along), Some(across)) = (number(0), number(1)) else { return 0 };
     let quarters = across.atan2(along) / std::f64::consts::FRAC_PI_2;
@@ -67,6 +69,7 @@ pub(super) fn open(
         intake: Intake::new(Arc::clone(&session), setup.video, setup.audio),
         session,
         opened: clock::monotonic(),
+        first_us: None,
         without_video: Duration::ZERO,
         bad_reads: 0,
         pace: None,
@@ -97,6 +100,8 @@ struct LibavSource {
     audio_index: Option<usize>,
     intake: Intake,
     opened: Instant,
+    /// Decode time of the first picture.
+    first_us: Option<i64>,
     /// Time spent in reading since the last picture.
     without_video: Duration,
     bad_reads: u32,
@@ -139,10 +144,12 @@ impl Source for LibavSource {
         let _entered = watch.enter();
         loop {
             if let Some(packet) = self.intake.pop() {
-                self.keep_pace(&packet)?;
-                if packet.track == Track::Video {
-                    self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
+                if self.is_over(&packet) {
+                    self.end(Ok(()));
+                    return Ok(None);
                 }
+                self.keep_pace(&packet)?;
+                self.observe(&packet);
                 return Ok(Some(packet));
             }
             match &self.state {
@@ -164,9 +171,7 @@ impl Source for LibavSource {
 
     fn quarter_turns(&self) -> u8 {
         let stream = self.input.as_ref().and_then(|input| input.context.stream(self.video_index));
-        let Some(stream) = stream else { return 0 };
-        let matrix = stream.side_data().find(|data| data.kind() == packet::side_data::Type::DisplayMatrix);
-        matrix.map_or(0, |matrix| quarter_turns(matrix.data()))
+        stream.map_or(0, |stream| quarter_turns(&stream))
     }
 
     fn duration_us(&self) -> Option<i64> {
@@ -333,6 +338,26 @@ impl LibavSource {
             return Ok(());
         }
         Err(explain(error, &self.options, &self.watch))
+    }
+
+    /// Is that more of a file than was asked for?
+    fn is_over(&self, packet: &Packet) -> bool {
+        let after_us = self.first_us.map_or(0, |first_us| packet.dts_us().saturating_sub(first_us));
+        let limit = self.options.at_most.filter(|_| !self.live);
+        limit.is_some_and(|limit| i128::from(after_us) >= limit.as_micros().cast_signed())
+    }
+
+    /// Tells the session's clock of a picture. A file that is read as fast as it can begins now and goes on in its
+    /// own time.
+    fn observe(&mut self, packet: &Packet) {
+        if packet.track != Track::Video {
+            return;
+        }
+        let is_first = self.first_us.is_none();
+        self.first_us.get_or_insert(packet.dts_us());
+        if is_first || self.live || self.options.real_time {
+            self.session.observe(packet.dts_us(), clock::utc_now().timestamp_micros());
+        }
     }
 
     /// For a file that is read in real time: waits until it is the packet's turn.
@@ -615,6 +640,7 @@ fn choose_streams(input: &format::context::Input, options: &OpenOptions) -> Resu
         extradata,
         size,
         frames_per_second: rate.map(f64::from),
+        quarter_turns: quarter_turns(&stream),
         reorder: usize::try_from(reorder).unwrap_or(0),
         // RTP knows presentation times only; what libav makes of them is wrong in the beginning.
         has_decode_times: options.url.kind() != SourceKind::Rtsp,
@@ -662,6 +688,10 @@ pub(super) unsafe fn copied(data: *const u8, size: c_int) -> Vec<u8> {
     }
 }
 
+fn is_empty(options: &OpenOptions) -> bool {
+    std::fs::metadata(options.url.expose()).is_ok_and(|metadata| metadata.len() == 0)
+}
+
 /// A failure of libav in plain words.
 fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
     use SourceErrorKind::*;
@@ -682,6 +712,7 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
             (Unreachable, "connection refused; are address and port right?".to_owned())
         }
         Error::ProtocolNotFound => (Unsupported, "this kind of address is not supported".to_owned()),
+        Error::InvalidData if file && is_empty(options) => (Broken, "the file is empty".to_owned()),
         Error::InvalidData if file => (Broken, "this is no video file, or it is damaged or cut off".to_owned()),
         Error::InvalidData => (Broken, "what came is no video stream".to_owned()),
         Error::HttpBadRequest | Error::HttpOther4xx | Error::HttpServerError | Error::StreamNotFound => {
@@ -698,8 +729,9 @@ fn explain(error: Error, options: &OpenOptions, watch: &Watch) -> SourceError {
         Error::Other { .. } => (Unreachable, error.to_string()),
         _ => (Broken, error.to_string()),
     };
+    let is_clear = what.contains("refused;") || what.contains("is empty");
     let what = match said {
-        Some(said) if !matches!(kind, Unauthorized | NotFound) && !what.contains("refused;") => {
+        Some(said) if !matches!(kind, Unauthorized | NotFound) && !is_clear => {
             format!("{what} (libav: {said})")
         }
         _ => what,

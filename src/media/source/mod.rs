@@ -66,6 +66,8 @@ pub struct OpenOptions {
     pub repeat: bool,
     /// A file is read at the pace of its timestamps; false: as fast as it can.
     pub real_time: bool,
+    /// A file ends after so much of its own time.
+    pub at_most: Option<Duration>,
     pub audio: AudioMode,
 }
 

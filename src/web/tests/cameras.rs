@@ -91,6 +91,34 @@ fn a_snapshot_is_the_newest_keyframe() {
 }
 
 #[test]
+fn the_score_says_how_much_changed_and_when_nobody_looked() {
+    let served = Served::start();
+    served.registry.entry("yard");
+    let at = |second| first_start() + TimeDelta::seconds(second);
+    let shares = [(0, 0.0), (1, 0.01), (3, 1.0), (3000, 0.5)];
+    served.index.see("yard", shares.map(|(second, share)| (at(second), Score::of(share))));
+    let score = served.json("/api/cameras/yard/score?from=2026-01-31T08:00:00Z&to=2026-01-31T08:00:05Z");
+    assert_eq!(
+        (&score["camera"], &score["from"], &score["step_s"]),
+        (&json!("yard"), &json!("2026-01-31T08:00:00Z"), &json!(1))
+    );
+    let points = score["score"].as_array().unwrap();
+    assert_eq!((&points[0], &points[2..]), (&json!(0.0), &[Value::Null, json!(1.0), Value::Null][..]));
+    assert!((points[1].as_f64().unwrap() - 0.01).abs() < 0.0004, "{score}");
+    // A day: the largest of each step.
+    let score = served.json("/api/cameras/yard/score?from=2026-01-31T08:00:00Z&to=2026-02-01T08:00:00Z");
+    let points = score["score"].as_array().unwrap();
+    assert_eq!((&score["step_s"], points.len()), (&json!(60), 1440));
+    assert_eq!((&points[0], &points[1]), (&json!(1.0), &Value::Null));
+    assert!(points[50].as_f64().is_some());
+    // Without times it is the last hour.
+    let score = served.json("/api/cameras/yard/score");
+    assert!(score["score"].as_array().unwrap().iter().all(Value::is_null));
+    served.get("/api/cameras/nobody/score").problem(404);
+    served.get("/api/cameras/yard/score?from=yesterday").problem(400);
+}
+
+#[test]
 fn a_failing_snapshot_tells_no_secret_and_ends_nothing() {
     let served = Served::start_with(Arc::new(|packet| {
         assert_ne!(packet.session.id, 2, "a fault in the decoder");

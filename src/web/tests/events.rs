@@ -3,32 +3,55 @@
 use super::*;
 
 #[test]
-fn recorded_events_are_listed() {
+fn events_are_listed_with_the_recordings_that_hold_them() {
     let served = Served::start();
-    let first = served.record("yard", 0);
-    for minutes in 1..4 {
-        let mut recording = served.record("yard", minutes);
-        recording.reason = Reason::Continuous;
-        served.put(recording);
-    }
-    let mut last = served.record("yard", 4);
-    last.reason = Reason::Manual;
-    last.end = None;
-    last.complete = false;
-    let last = served.put(last);
-    let page = served.json("/api/events?camera=yard&limit=2");
+    let rows: Vec<Recording> = (0..4).map(|minutes| served.record("yard", minutes)).collect();
+    served.record("door", 0);
+    let event = |id, camera: &str, from: i64, to: Option<i64>, reason, share| MotionEvent {
+        id,
+        camera: camera.into(),
+        start: first_start() + TimeDelta::seconds(from),
+        end: to.map(|to| first_start() + TimeDelta::seconds(to)),
+        reason,
+        max_score: Score::of(share),
+    };
+    served.index.put_event(event(100, "yard", 5, Some(65), Reason::Motion, 1.0));
+    served.index.put_event(event(101, "yard", 30, Some(31), Reason::Manual, 0.0));
+    served
+        .index
+        .put_event(MotionEvent { max_score: Score::UNSEEN, ..event(102, "yard", 190, None, Reason::Motion, 0.0) });
+    served.index.put_event(event(103, "door", 7, Some(8), Reason::Motion, 0.0));
+    assert!(served.index.flush());
+    let page = served.json("/api/events?camera=yard");
     assert_eq!(
         page["events"],
         json!([
-            {"event": "motion", "camera": "yard", "start": "2026-01-31T08:04:05Z", "end": null,
-             "reason": "manual", "continued": false, "recording": last.id},
-            {"event": "motion", "camera": "yard", "start": "2026-01-31T08:00:05Z", "end": "2026-01-31T08:00:20Z",
-             "reason": "motion", "continued": false, "recording": first.id},
+            {"event": "motion", "id": 102, "camera": "yard", "start": "2026-01-31T08:03:10Z", "end": null,
+             "reason": "motion", "max_score": null, "recordings": [rows[3].id]},
+            {"event": "motion", "id": 101, "camera": "yard", "start": "2026-01-31T08:00:30Z",
+             "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "recordings": []},
+            {"event": "motion", "id": 100, "camera": "yard", "start": "2026-01-31T08:00:05Z",
+             "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0,
+             "recordings": [rows[0].id, rows[1].id]},
         ])
     );
     assert_eq!(page["next"], Value::Null);
-    let earlier = served.json("/api/events?to=2026-01-31T08:03:00Z");
-    assert_eq!(earlier["events"].as_array().unwrap().len(), 1);
+    let ids = |query: &str| -> Vec<i64> {
+        let page = served.json(&format!("/api/events?{query}"));
+        page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids("to=2026-01-31T08:00:06Z"), [100]);
+    assert_eq!(ids("from=2026-01-31T08:01:00Z&to=2026-01-31T08:02:00Z"), [100]);
+    assert_eq!(ids("from=2026-01-31T09:00:00Z"), [102], "one that goes on");
+    // In pages.
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = served.json(&format!("/api/events?limit=3{cursor}"));
+        seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, [102, 101, 103, 100]);
 }
 
 #[test]
@@ -113,7 +136,7 @@ fn gaps_and_alarms_are_listed() {
     let served = Served::start();
     let start = first_start();
     let end = start + TimeDelta::seconds(9);
-    served.index.add_gap(Gap { camera: "yard".into(), start, end, cause: GapCause::Disconnected });
+    served.index.add_gap(Gap { camera: "yard".into(), start, end: Some(end), cause: GapCause::Disconnected });
     assert!(served.index.flush());
     let gaps = served.json("/api/gaps?camera=yard");
     assert_eq!(

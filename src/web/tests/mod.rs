@@ -29,8 +29,9 @@ use crate::actors::registry::{CameraCommand, Registry};
 use crate::archive::index::Index;
 use crate::clock;
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
-use crate::domain::recording::{Gap, Recording};
+use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::ring::RingBounds;
+use crate::domain::score::Score;
 use crate::media::{PacketRing, testing};
 
 const CANARY: &str = "canary-hunter2";

@@ -40,7 +40,7 @@ fn recordings_are_listed_newest_first_in_pages() {
         json!({
             "id": all[0].id, "camera": "yard", "start": "2026-01-31T08:00:00Z", "end": "2026-01-31T08:00:20Z",
             "pre_alarm_s": 5.0, "bytes": 400_000, "path": all[0].path, "motion_s": 5.0, "complete": true,
-            "reason": "motion",
+            "reason": "motion", "protected": false,
         })
     );
 }
@@ -108,6 +108,30 @@ fn a_row_that_leads_out_of_the_archive_opens_and_removes_nothing() {
         }
     }
     assert_eq!(std::fs::read_to_string(secret).unwrap(), CANARY);
+}
+
+#[test]
+fn a_protected_recording_is_not_deleted_until_that_is_taken_back() {
+    let served = Served::start();
+    let (kept, other) = (served.record("yard", 0), served.record("yard", 1));
+    let path = format!("/api/recordings/{}", kept.id);
+    let protect = format!("{path}/protect");
+    for _ in 0..2 {
+        let answer = served.ask("POST", &protect, &[]);
+        assert_eq!((answer.status, &answer.json()["protected"]), (200, &json!(true)));
+    }
+    let rows = served.json("/api/recordings");
+    let protected: Vec<_> = rows["recordings"].as_array().unwrap().iter().map(|row| &row["protected"]).collect();
+    assert_eq!(protected, [&json!(false), &json!(true)]);
+    let detail = served.ask("DELETE", &path, &[]).problem(409);
+    assert!(detail.contains(&format!("DELETE {protect}")), "{detail}");
+    assert!(served.archive().join(&kept.path).exists());
+    served.ask("POST", &protect, &[("Origin", "http://example.com")]).problem(403);
+    served.ask("DELETE", &protect, &[("Origin", "http://example.com")]).problem(403);
+
+    assert_eq!(served.ask("DELETE", &protect, &[]).json()["protected"], false);
+    assert_eq!(served.ask("DELETE", &path, &[]).status, 204);
+    assert_eq!(served.ask("DELETE", &format!("/api/recordings/{}", other.id), &[]).status, 204);
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! What people decided: which recordings are protected. In `state.db` beside the index, which no repair rewrites.
+//!
+//! Does not belong here: anything that files or journals can say again (`archive::index`). A recording is known by
+//! its path, which is the same whatever becomes of the index.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+/// Its file in the archive's root.
+pub const FILE_NAME: &str = "state.db";
+
+/// One migration a version, from version 1. Never change one that has been released: add the next.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE protected (
+        path TEXT PRIMARY KEY,
+        -- As the index had it then, for a person who looks.
+        recording INTEGER NOT NULL,
+        since_us INTEGER NOT NULL
+    ) STRICT;
+"];
+
+/// Why nothing can be known of, or changed in, what people decided.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} cannot be used: {what} (until it can, no recording is deleted; restore it from a backup, or remove it if nothing is to be protected)", path.display())]
+pub struct StateError {
+    path: PathBuf,
+    what: String,
+}
+
+/// What people decided about one archive.
+pub struct StateDb {
+    path: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+struct Loaded {
+    /// Device and inode of the file that was read; None while there is none.
+    file: Option<(u64, u64)>,
+    protected: Result<Protected, StateError>,
+}
+
+/// The protected recordings at one moment: since when, by path.
+#[derive(Clone, Debug, Default)]
+pub struct Protected(Arc<BTreeMap<String, DateTime<Utc>>>);
+
+impl Protected {
+    pub fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+impl StateDb {
+    /// Of the archive with this root. The file is made when there is something to keep in it.
+    pub fn of(archive_root: &Path) -> Self {
+        let path = archive_root.join(FILE_NAME);
+        StateDb { path, loaded: Mutex::new(Loaded { file: None, protected: Ok(Protected::default()) }) }
+    }
+
+    /// Which recordings are protected. A file that has changed hands (a disk that came late, a restored backup) is
+    /// read again.
+    pub fn protected(&self) -> Result<Protected, StateError> {
+        self.load().protected.clone()
+    }
+
+    /// Why they are not known, for the log and an alarm.
+    pub fn trouble(&self) -> Option<String> {
+        self.protected().err().map(|error| error.to_string())
+    }
+
+    /// Keeps a recording from being deleted. It is on the disk when this returns. Blocks as long as the disk does.
+    pub fn protect(&self, path: &str, recording: i64, since: DateTime<Utc>) -> Result<(), StateError> {
+        self.change(|connection| {
+            connection.execute(
+                "INSERT INTO protected (path, recording, since_us) VALUES (?, ?, ?) ON CONFLICT (path) DO NOTHING",
+                params![path, recording, since.timestamp_micros()],
+            )
+        })
+    }
+
+    /// Leaves a recording to retention again.
+    pub fn unprotect(&self, path: &str) -> Result<(), StateError> {
+        self.change(|connection| connection.execute("DELETE FROM protected WHERE path = ?", [path]))
+    }
+
+    fn change(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<(), StateError> {
+        let mut loaded = self.load();
+        // What can't be read is not written to.
+        loaded.protected.clone()?;
+        let changed = open(&self.path).and_then(|connection| {
+            change(&connection)?;
+            read(&connection)
+        });
+        let protected = changed.map_err(|error| self.error(&error.to_string()))?;
+        *loaded = Loaded { file: self.identity(), protected: Ok(protected) };
+        Ok(())
+    }
+
+    fn load(&self) -> MutexGuard<'_, Loaded> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.identity();
+        if loaded.file != file || loaded.protected.is_err() {
+            let protected = match file {
+                None => Ok(Protected::default()),
+                Some(_) => open(&self.path).and_then(|connection| read(&connection)),
+            };
+            *loaded = Loaded { file, protected: protected.map_err(|error| self.error(&error.to_string())) };
+        }
+        loaded
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        std::fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+
+    fn error(&self, what: &str) -> StateError {
+        StateError { path: self.path.clone(), what: what.to_owned() }
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(2))?;
+    // A decision of a person is on the disk before it is called taken.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let version =
+        |on: &Connection| on.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v as usize);
+    if version(&connection)? < MIGRATIONS.len() {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for migration in &MIGRATIONS[version(&transaction)?.min(MIGRATIONS.len())..] {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        transaction.commit()?;
+    }
+    Ok(connection)
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Protected> {
+    let mut statement = connection.prepare("SELECT path, since_us FROM protected")?;
+    let rows = statement.query_map([], |row| {
+        let since = DateTime::from_timestamp_micros(row.get(1)?).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
+        Ok((row.get(0)?, since))
+    })?;
+    Ok(Protected(Arc::new(rows.collect::<rusqlite::Result<_>>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::index::tests::at;
+    use super::*;
+
+    #[test]
+    fn what_is_protected_stays_so_until_a_person_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDb::of(folder.path());
+        assert!(!state.protected().unwrap().has("yard/1.mp4"));
+        assert!(!folder.path().join(FILE_NAME).exists(), "nothing to keep, no file");
+        state.unprotect("yard/1.mp4").unwrap();
+        state.protect("yard/1.mp4", 1, at(0)).unwrap();
+        state.protect("yard/1.mp4", 1, at(9)).unwrap();
+        state.protect("yard/2.mp4", 2, at(9)).unwrap();
+        state.unprotect("yard/2.mp4").unwrap();
+        for state in [state, StateDb::of(folder.path())] {
+            let protected = state.protected().unwrap();
+            assert_eq!(protected.0.iter().collect::<Vec<_>>(), [(&"yard/1.mp4".to_owned(), &at(0))]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_left_alone_and_read_when_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        StateDb::of(folder.path()).protect("yard/1.mp4", 1, at(0)).unwrap();
+        let kept = fs::read(&path).unwrap();
+        fs::write(&path, [7; 9000]).unwrap();
+        let state = StateDb::of(folder.path());
+        let trouble = state.trouble().unwrap();
+        assert!(trouble.contains("state.db") && trouble.contains("no recording is deleted"), "{trouble}");
+        assert!(state.protect("yard/2.mp4", 2, at(0)).is_err());
+        assert_eq!(fs::read(&path).unwrap(), [7; 9000]);
+        fs::write(&path, kept).unwrap();
+        assert!(state.protected().unwrap().has("yard/1.mp4"));
+        assert_eq!(state.trouble(), None);
+    }
+
+    #[test]
+    fn a_disk_that_comes_late_brings_its_protection() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDb::of(&folder.path().join("disk"));
+        assert!(!state.protected().unwrap().has("yard/1.mp4"));
+        fs::create_dir(folder.path().join("disk")).unwrap();
+        StateDb::of(&folder.path().join("disk")).protect("yard/1.mp4", 1, at(0)).unwrap();
+        assert!(state.protected().unwrap().has("yard/1.mp4"));
+    }
+}
