@@ -169,7 +169,12 @@ pub(super) const CAMERA: &[Key] = &[
         Is("10s"),
         "an event ends so long after its last motion; each motion within it prolongs it",
     ),
-    key("detect.width", Whole(16, 4096), Is("500"), "width in pixels to which pictures are scaled first; `adaptive` takes 320 at most"),
+    key(
+        "detect.width",
+        Whole(16, 4096),
+        Is("500"),
+        "width in pixels to which pictures are scaled first; `adaptive` takes 320 at most",
+    ),
     key("detect.blur", Kernel(99), Is("11"), "`seed`: side in pixels of the Gaussian blur; 0 for none"),
     key("detect.normalize", Flag, Is("true"), "`seed`: stretch each picture's grey values to the full range"),
     key("detect.frames", Whole(2, 3), Is("2"), "`seed`: pictures that are compared, 2 or 3"),

@@ -352,7 +352,8 @@ impl State {
                 let owner = owner_of[usize::from(label)];
                 let beside = usize::from(matches!(owner, Owner::Trusted | Owner::Young));
                 for row in y.saturating_sub(beside)..(y + beside + 1).min(rows) {
-                    for place in &mut self.owners[row * columns..][x.saturating_sub(beside)..(x + beside + 1).min(columns)]
+                    for place in
+                        &mut self.owners[row * columns..][x.saturating_sub(beside)..(x + beside + 1).min(columns)]
                     {
                         if owner == Owner::Trusted || *place == Owner::Background {
                             *place = owner;
@@ -364,7 +365,11 @@ impl State {
     }
 
     fn verdict(
-        &self, changed: f32, scene_change: bool, absorbed: Option<Cause>, on_scene_change: OnSceneChange,
+        &self,
+        changed: f32,
+        scene_change: bool,
+        absorbed: Option<Cause>,
+        on_scene_change: OnSceneChange,
     ) -> Verdict {
         let rules = self.rules();
         let seen = || self.tracks.all.iter().filter(|track| track.last_seen == self.now);

@@ -263,9 +263,7 @@ impl Model {
         let (width, height) = (self.width, self.height);
         let (e, now, back) = (&self.difference.data, &self.now.data, &self.background.data);
         let within = |x: usize, y: usize| {
-            x / 2 < labels.width
-                && y / 2 < labels.height
-                && labels.cells[(y / 2) * labels.width + x / 2] == blob.label
+            x / 2 < labels.width && y / 2 < labels.height && labels.cells[(y / 2) * labels.width + x / 2] == blob.label
         };
         // By the background's own level: what the light does to a pattern has no edges then.
         let ratio = |n: usize| e[n] / (back[n].max(0.0) + 16.0);
@@ -300,10 +298,7 @@ impl Model {
                 let slope = |p: &[f32]| ((p[n + 1] - p[n - 1]) * 0.5, (p[n + width] - p[n - width]) * 0.5);
                 let dot = |a: (f32, f32), b: (f32, f32)| a.0 * b.0 + a.1 * b.1;
                 let (of_e, of_now, of_back) = (slope(e), slope(now), slope(back));
-                let of_ratio = (
-                    (ratio(n + 1) - ratio(n - 1)) * 0.5,
-                    (ratio(n + width) - ratio(n - width)) * 0.5,
-                );
+                let of_ratio = ((ratio(n + 1) - ratio(n - 1)) * 0.5, (ratio(n + width) - ratio(n - width)) * 0.5);
                 let steep = dot(of_ratio, of_ratio);
                 sums.pixels += 1.0;
                 sums.slopes += steep.sqrt();
@@ -315,12 +310,8 @@ impl Model {
                 sums.own += dot(of_e, of_now);
             }
         }
-        let rect = Rect {
-            left: blob.left as f32,
-            top: blob.top as f32,
-            right: blob.right as f32,
-            bottom: blob.bottom as f32,
-        };
+        let rect =
+            Rect { left: blob.left as f32, top: blob.top as f32, right: blob.right as f32, bottom: blob.bottom as f32 };
         let cells = blob.cells as f32;
         let (center, label) = ((blob.sum_x / cells, blob.sum_y / cells), blob.label);
         Seen { rect, cells, center, label, ..sums.seen(self.least) }

@@ -47,7 +47,11 @@ impl Picture {
 
 /// What was found of `seconds` of a scene, picture by picture: (second, verdict).
 fn watch(
-    adaptive: &mut Adaptive, fps: f64, seconds: f64, noise: f32, mut draw: impl FnMut(f64, &mut Picture),
+    adaptive: &mut Adaptive,
+    fps: f64,
+    seconds: f64,
+    noise: f32,
+    mut draw: impl FnMut(f64, &mut Picture),
 ) -> Vec<(f64, Verdict)> {
     let mut random = fastrand::Rng::with_seed(7);
     let pictures = (seconds * fps) as usize;
@@ -154,7 +158,8 @@ fn the_noise_of_a_night_is_learned_and_not_motion() {
 fn dusk_and_exposure_are_followed() {
     let dusk = |at: f64, picture: &mut Picture| picture.each(|_, _, grey| grey * (1.0 - 0.05 * at as f32));
     assert_still(&look_at(12.0, 2.0, dusk));
-    let pumping = |at: f64, picture: &mut Picture| picture.each(|_, _, grey| grey * (1.0 + 0.12 * (at * 2.0).sin() as f32));
+    let pumping =
+        |at: f64, picture: &mut Picture| picture.each(|_, _, grey| grey * (1.0 + 0.12 * (at * 2.0).sin() as f32));
     assert_still(&look_at(12.0, 2.0, pumping));
     let found = look_at(16.0, 2.0, |at, picture| {
         picture.person(crossing(at));
@@ -366,7 +371,9 @@ fn a_new_size_or_a_jump_in_time_begins_in_order() {
     let look = |adaptive: &mut Adaptive, width: usize, height: usize, pts_us: i64| {
         adaptive.look(&vec![100; width * height], width, height, pts_us).moving
     };
-    for (n, (width, height)) in [(64, 48), (64, 48), (80, 48), (8, 8), (16, 16), (16, 16), (0, 0)].into_iter().enumerate() {
+    for (n, (width, height)) in
+        [(64, 48), (64, 48), (80, 48), (8, 8), (16, 16), (16, 16), (0, 0)].into_iter().enumerate()
+    {
         assert!(!look(&mut adaptive, width, height, n as i64 * 100_000));
     }
     for pts_us in [i64::MAX, i64::MIN, 0, 50_000, 100_000, i64::MAX, -5, 1 << 40] {

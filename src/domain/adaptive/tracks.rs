@@ -286,10 +286,11 @@ impl Track {
         // Nothing that stands before the background keeps the background's pattern: it was light after all.
         let share = self.seen.cells / (rules.width * rules.height);
         let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
-        let light = surely || share > 0.002
-            && (self.sameness > 0.97 && self.seen.sameness > 0.97 && self.seen.grain > 2.0
-                || self.lit > 0.45 && self.seen.lit > 0.45 && self.seen.grain > 1.0
-                || share > 0.01 && self.sharpness < 0.1);
+        let light = surely
+            || share > 0.002
+                && (self.sameness > 0.97 && self.seen.sameness > 0.97 && self.seen.grain > 2.0
+                    || self.lit > 0.45 && self.seen.lit > 0.45 && self.seen.grain > 1.0
+                    || share > 0.01 && self.sharpness < 0.1);
         match (light, self.light_since) {
             (false, _) => self.light_since = None,
             (true, None) => self.light_since = Some(now),
@@ -309,9 +310,7 @@ impl Track {
         let shaded = same > 0.88 && outside(self.ownness) && outside(self.seen.ownness);
         let lit = self.lit.max(self.seen.lit) > 0.45 && self.seen.grain > 1.0;
         let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
-        surely
-            || share > 0.001 && (lit || sharp < 0.12)
-            || share > 0.002 && (faint || shaded) && self.sharpness < 0.25
+        surely || share > 0.001 && (lit || sharp < 0.12) || share > 0.002 && (faint || shaded) && self.sharpness < 0.25
     }
 
     /// Is it in a place where things came and went before, and no stronger than they?

@@ -2,13 +2,11 @@
 
 use std::collections::VecDeque;
 
-use opencv::core::{
-    BORDER_CONSTANT, BORDER_DEFAULT, Mat, NORM_MINMAX, Point, Scalar, Size, absdiff, bitwise_and,
-};
+use opencv::core::{BORDER_CONSTANT, BORDER_DEFAULT, Mat, NORM_MINMAX, Point, Scalar, Size, absdiff, bitwise_and};
 use opencv::core::{count_non_zero, no_array, normalize};
+use opencv::imgproc::threshold;
 use opencv::imgproc::{MORPH_RECT, THRESH_BINARY};
 use opencv::imgproc::{dilate, erode, gaussian_blur, get_structuring_element, morphology_default_border_value};
-use opencv::imgproc::threshold;
 use opencv::prelude::*;
 
 use super::DetectError;
@@ -163,4 +161,3 @@ impl Stages {
         Some(StageView { width: mat.cols() as u32, height: mat.rows() as u32, data })
     }
 }
-
