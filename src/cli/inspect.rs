@@ -14,6 +14,7 @@ use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit
 use crate::actors::shared::Playback;
 use crate::clock;
 use crate::config;
+use crate::domain::config::Algorithm;
 use crate::domain::motion::MotionState;
 use crate::domain::separation::{Separation, middle};
 use crate::domain::source_url::SourceKind;
@@ -88,7 +89,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
     cancel_on_signal(cancel.clone())?;
     let mut inspector = Inspector {
         watch: Watch::new(&camera)?,
-        report: Report::default(),
+        report: Report { has_level: camera.detect.algorithm == Algorithm::Seed, ..Report::default() },
         to_bgr: ToBgr::default(),
         panes: None,
         out: arguments.out.clone(),
@@ -257,6 +258,8 @@ struct Report {
     /// Of the pictures that are compared.
     size: (u32, u32),
     level_pixels: u32,
+    /// Motion is what reaches the level, and nothing else.
+    has_level: bool,
     last: Option<(i64, MotionState)>,
     warm_up_us: i64,
     idle_us: i64,
@@ -327,7 +330,7 @@ impl Report {
             let open = if *open { ", open at the end" } else { "" };
             writeln!(out, "  {start:10.3} s to {end:10.3} s, at most {}{open}", self.area(*peak))?;
         }
-        self.write_level(out)
+        if self.has_level { self.write_level(out) } else { Ok(()) }
     }
 
     fn write_level(&self, out: &mut String) -> std::fmt::Result {
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_report_holds_events_shares_and_the_level() {
-        let mut report = Report::default();
+        let mut report = Report { has_level: true, ..Report::default() };
         let mut add = |at_s: i64, changed, state| report.add(at_s * 1_000_000, &score(changed), state, (500, 281));
         let (warm_up, motion) = (MotionState::WarmUp { left_us: 1 }, MotionState::Motion { left_us: 1 });
         for at_s in 0..5 {

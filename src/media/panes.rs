@@ -184,10 +184,10 @@ impl Panes {
         self.say(facts.time, 10, top + 54, 0.5, WORDS)?;
         let share = |pixels: u32| 100.0 * f64::from(pixels) / f64::from(picture_pixels.max(1));
         let &Score { changed_pixels, level_pixels, moving, cause, .. } = facts.score;
-        let why = cause.map_or("", Cause::name);
-        let changed = format!("changed {changed_pixels} px  {:.2} %  {why}", share(changed_pixels));
+        let changed = format!("changed {changed_pixels} px  {:.2} %", share(changed_pixels));
         self.say(&changed, 10, top + 78, 0.45, if moving { RED } else { WORDS })?;
-        let level = format!("level {level_pixels} px  {:.2} %", share(level_pixels));
+        let why_not = cause.filter(|cause| *cause != Cause::Motion).map_or("", Cause::name);
+        let level = format!("level {level_pixels} px  {:.2} %  {why_not}", share(level_pixels));
         self.say(&level, 10, top + 100, 0.45, FAINT)?;
         Ok(())
     }
