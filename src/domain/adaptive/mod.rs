@@ -387,7 +387,7 @@ impl State {
         let cause = match () {
             () if scene_change => Some(Cause::SceneChange),
             () if moving => Some(Cause::Motion),
-            () if rules.clutter > 0.0 => Some(Cause::Weather),
+            () if rules.clutter > 0.0 || self.tracks.is_flock() => Some(Cause::Weather),
             () if absorbed.is_some() => absorbed,
             () if seen().filter(large).any(|track| track.is_light(&rules)) => Some(Cause::Light),
             () if seen().filter(large).any(|track| track.is_masked()) => Some(Cause::Masked),

@@ -310,6 +310,18 @@ fn snow_is_weather_and_who_walks_through_it_is_motion() {
 }
 
 #[test]
+fn a_flock_of_slow_flakes_is_weather_though_each_can_be_followed() {
+    let found = look_at(14.0, 2.0, |at, picture| {
+        for n in 0..24u32 {
+            let fall = (at as f32 * 14.0 + n as f32 * 29.0) % (HEIGHT as f32 + 6.0);
+            picture.fill(2.0 + 6.5 * n as f32, fall - 3.0, 2.0, 2.0, 235.0);
+        }
+    });
+    assert_still(&found);
+    assert!(has(&found, Cause::Weather));
+}
+
+#[test]
 fn the_ghost_of_what_was_there_from_the_start_is_taken_into_the_background() {
     let found = look_at(20.0, 2.0, |at, picture| picture.person(60.0 + (at as f32 - 5.0).max(0.0) * 24.0));
     let (first, last) = motion(&found).expect("it went away");

@@ -141,10 +141,18 @@ pub(super) struct Tracks {
     next: u32,
     /// Blobs a second that did not live.
     pub short_lived: f32,
+    /// Small things that are followed at once.
+    crowd: f32,
 }
 
 /// How long places are remembered to tell a displacement.
 const REMEMBERED_S: f64 = 3.0;
+/// Share of the picture below which a thing is a speck.
+const SPECK: f32 = 0.0015;
+/// So many specks at once are weather.
+const FLOCK: f32 = 9.0;
+/// Some of them touch, and look like something larger.
+const JOINED: f32 = 2.5;
 /// What moved and then does not change any more for so long has become background.
 const STILL_S: f64 = 20.0;
 
@@ -211,12 +219,35 @@ impl Tracks {
             alive
         });
         self.short_lived += (died / dt.max(0.02) - self.short_lived) * (dt / 2.0).min(1.0);
+        let small = SPECK * rules.width * rules.height;
+        let is_small = |track: &Track| track.seen.cells < small;
+        let flock =
+            self.all.iter().filter(|track| track.hits >= 3 && track.last_seen == now && is_small(track)).count();
+        self.crowd += (flock as f32 - self.crowd) * dt.min(1.0);
+        if self.is_flock() {
+            // So many at once are flakes, however well each can be followed.
+            let like_flakes = self.all.iter_mut().filter(|track| track.seen.cells < JOINED * small);
+            like_flakes.for_each(|track| track.trusted = false);
+        }
+        let least = if self.is_flock() { JOINED * small } else { 0.0 };
         for track in &mut self.all {
-            if !track.trusted && !rules.hold && track.last_seen == now && track.starts(now, rules) {
+            if !track.trusted
+                && track.seen.cells >= least
+                && !rules.hold
+                && track.last_seen == now
+                && track.starts(now, rules)
+            {
                 track.trusted = true;
                 track.still_since = now;
             }
         }
+    }
+}
+
+impl Tracks {
+    /// Are there more small things than ever walk about at once?
+    pub fn is_flock(&self) -> bool {
+        self.crowd > FLOCK
     }
 }
 
@@ -338,7 +369,7 @@ impl Track {
         }
         // A speck has to be followed for longer.
         let longer = 0.38 + 0.5 * (5.0 * clutter).min(1.0);
-        if age < longer && cells < 0.0015 * rules.width * rules.height {
+        if age < longer && cells < SPECK * rules.width * rules.height {
             return false;
         }
         let size = self.seen.rect.area().sqrt();
