@@ -29,8 +29,11 @@ lint: ## formatting and clippy
 bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 	@$(CARGO) bench --locked --bench cameras
 
+quality: setup ## how well motion is detected: DIR=folder with clips and a truth.json
+	@$(CARGO) bench --locked --bench quality -- $(abspath $(DIR))
+
 bench-index: ## questions to an index of two million recordings, as a table
 	@$(CARGO) bench --locked --bench index
 
-.PHONY: help setup demo build-demo test lint bench bench-index
+.PHONY: help setup demo build-demo test lint bench quality bench-index
 .DEFAULT_GOAL := help

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tarsier::clock;
-use tarsier::domain::config::{Algorithm, Area, DetectConfig, Effort};
+use tarsier::domain::config::{Algorithm, Area, DetectConfig, Effort, OnSceneChange};
 use tarsier::media::{Detector, LumaView};
 
 const PICTURES: usize = 60;
@@ -36,6 +36,8 @@ fn config() -> DetectConfig {
         enabled: true,
         algorithm: Algorithm::Seed,
         effort: Effort::Full,
+        fps: 10,
+        on_scene_change: OnSceneChange::Ignore,
         warm_up: Duration::ZERO,
         minimal_duration: Duration::ZERO,
         width: 500,

@@ -84,6 +84,22 @@ fn settings_of_the_command_line_hold() {
 }
 
 #[test]
+fn the_adaptive_algorithm_finds_what_moves_from_its_place() {
+    let clip = Clip::spec().seconds(24.0).motion(8.0, 10.0).make();
+    let output = detect(&["--json", clip.path.to_str().unwrap(), "--set", "detect.algorithm=adaptive"]);
+    let events = events(&output);
+    assert_eq!(events.len(), 1, "{events:?}");
+    let start = events[0]["start"].as_f64().expect("a number");
+    // What moved and stands still is still there.
+    let end = events[0]["end"].as_f64().expect("a number");
+    assert!((8.0..8.8).contains(&start) && end > 10.0, "{events:?}");
+    // A box that never moves is none.
+    let clip = Clip::spec().seconds(12.0).make();
+    let output = detect(&["--json", clip.path.to_str().unwrap(), "--set", "detect.algorithm=adaptive"]);
+    assert_eq!(self::events(&output), Vec::<Value>::new());
+}
+
+#[test]
 fn people_get_lines_and_a_sum() {
     let clip = Clip::spec().seconds(20.0).motion(6.0, 8.0).make();
     let output = detect(&[clip.path.to_str().unwrap()]);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tarsier::domain::config::{Algorithm, Area, AudioMode, DetectConfig, Effort, Transport};
+use tarsier::domain::config::{Algorithm, Area, AudioMode, DetectConfig, Effort, OnSceneChange, Transport};
 use tarsier::domain::source_url::SourceUrl;
 use tarsier::media::detect::Stage;
 use tarsier::media::packet::Session;
@@ -34,6 +34,8 @@ fn seed() -> DetectConfig {
         enabled: true,
         algorithm: Algorithm::Seed,
         effort: Effort::Full,
+        fps: 10,
+        on_scene_change: OnSceneChange::Ignore,
         warm_up: Duration::from_secs(5),
         minimal_duration: Duration::from_secs(10),
         width: 500,

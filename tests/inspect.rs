@@ -182,6 +182,15 @@ fn the_level_that_it_proposes_finds_the_motion() {
 }
 
 #[test]
+fn the_adaptive_algorithm_shows_its_own_stages_and_proposes_no_level() {
+    let bench = Bench::new();
+    let clip = Clip::spec().seconds(12.0).motion(6.0, 8.0).make();
+    let report = bench.draw(&clip.path, &["--set", "detect.algorithm=adaptive"]);
+    assert!(report.contains("events: 1\n") && report.contains("compared at 320x"), "{report}");
+    assert!(!report.contains("min_area") && !report.contains("level"), "{report}");
+}
+
+#[test]
 fn a_cameras_file_gives_source_and_settings() {
     let clip = Clip::spec().seconds(12.0).motion(6.0, 8.0).make();
     let bench = Bench::new();

@@ -227,3 +227,123 @@ impl Looker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+    use std::thread;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::config::{Algorithm, Area, AudioMode, Effort, OnSceneChange, Transport};
+    use crate::domain::ring::RingBounds;
+    use crate::domain::source_url::SourceUrl;
+    use crate::media::source::{self, Cancel, KEYFRAME_TIMEOUT, OpenOptions};
+
+    fn config(algorithm: Algorithm) -> DetectConfig {
+        DetectConfig {
+            enabled: true,
+            algorithm,
+            effort: Effort::Full,
+            fps: 10,
+            on_scene_change: OnSceneChange::Ignore,
+            warm_up: Duration::from_secs(2),
+            minimal_duration: Duration::from_secs(1),
+            width: 160,
+            blur: 5,
+            normalize: true,
+            frames: 2,
+            threshold: 10,
+            dilate: 2,
+            erode: 1,
+            min_area: Area::Share(0.005),
+        }
+    }
+
+    /// A noisy wall before which a box goes to and fro, and rests.
+    fn packets(folder: &Path) -> Vec<Arc<Packet>> {
+        let clip = folder.join("clip.mp4");
+        let scene = "gradients=s=160x96:r=15:c0=gray:c1=white:speed=0.00001:seed=3,noise=alls=5:allf=t[wall];\
+                     color=black:s=12x30:r=15[box];\
+                     [wall][box]overlay=x='if(lt(mod(t,6),3),20,20+40*(mod(t,6)-3))':y=40:shortest=0,format=yuv420p";
+        let status = Command::new("ffmpeg")
+            .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", scene, "-t", "14"])
+            .args(["-c:v", "libx264", "-bf", "2", "-g", "30"])
+            .arg(&clip)
+            .status()
+            .expect("ffmpeg is installed");
+        assert!(status.success());
+        let options = OpenOptions {
+            url: SourceUrl::new(clip.to_str().expect("the path is text")),
+            transport: Transport::Tcp,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(10),
+            keyframe_timeout: KEYFRAME_TIMEOUT,
+            repeat: false,
+            real_time: false,
+            at_most: None,
+            audio: AudioMode::Off,
+        };
+        let session = Arc::new(Session::new(1));
+        let mut source = source::open(&options, session, &Cancel::new()).expect("the clip opens");
+        std::iter::from_fn(|| source.next().expect("the clip is whole")).map(Arc::new).collect()
+    }
+
+    /// What is found when so many packets at a time come in, with pauses of so many microseconds.
+    fn changes(packets: &[Arc<Packet>], config: &DetectConfig, chunks: &[(usize, u64)]) -> Vec<(u64, MotionChange)> {
+        let ring = Arc::new(PacketRing::new(RingBounds { keep_us: 60_000_000, max_bytes: 64 << 20 }));
+        let producer = ring.admit();
+        let mut looker = Looker::new("test", config, Arc::clone(&ring), false).expect("it starts");
+        let mut found = Vec::new();
+        let mut rest = packets;
+        for &(packets, pause_us) in chunks.iter().cycle() {
+            let (now, later) = rest.split_at(packets.min(rest.len()));
+            rest = later;
+            now.iter().for_each(|packet| {
+                ring.push(producer, Arc::clone(packet));
+            });
+            thread::sleep(Duration::from_micros(pause_us));
+            let look = if rest.is_empty() { last_look(&mut looker) } else { looker.look() };
+            assert_eq!((look.skipped, look.fault), (0, None));
+            found.extend(look.changes.into_iter().map(|change| (change.seq, change.motion)));
+            if rest.is_empty() {
+                return found;
+            }
+        }
+        found
+    }
+
+    /// All turns that are left, and what the decoder still holds.
+    fn last_look(looker: &mut Looker) -> Look {
+        let mut all = Look::default();
+        loop {
+            let look = looker.look();
+            all.changes.extend(look.changes);
+            all.skipped += look.skipped;
+            if !look.more {
+                all.changes.extend(looker.drain().changes);
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_found_does_not_depend_on_chunks_and_pauses() {
+        let folder = tempfile::tempdir().unwrap();
+        let packets = packets(folder.path());
+        for algorithm in [Algorithm::Adaptive, Algorithm::Seed] {
+            let config = config(algorithm);
+            let expected = changes(&packets, &config, &[(1, 0)]);
+            let starts = expected.iter().filter(|(_, change)| matches!(change, MotionChange::Started { .. })).count();
+            assert!(starts >= 1, "{algorithm:?}: the clip has events to find, not {expected:?}");
+            let runner = ProptestConfig { cases: 6, ..Default::default() };
+            // At most eight at a time: that is what a turn takes.
+            proptest!(runner, |(chunks in prop::collection::vec((1usize..9, 0u64..2000), 1..20))| {
+                prop_assert_eq!(&changes(&packets, &config, &chunks), &expected);
+            });
+        }
+    }
+}

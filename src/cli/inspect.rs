@@ -14,6 +14,7 @@ use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit
 use crate::actors::shared::Playback;
 use crate::clock;
 use crate::config;
+use crate::domain::config::Algorithm;
 use crate::domain::motion::MotionState;
 use crate::domain::separation::{Separation, middle};
 use crate::domain::source_url::SourceKind;
@@ -88,7 +89,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
     cancel_on_signal(cancel.clone())?;
     let mut inspector = Inspector {
         watch: Watch::new(&camera)?,
-        report: Report::default(),
+        report: Report { has_level: camera.detect.algorithm == Algorithm::Seed, ..Report::default() },
         to_bgr: ToBgr::default(),
         panes: None,
         out: arguments.out.clone(),
@@ -186,7 +187,7 @@ impl Inspector {
         let score = self.watch.look(view)?;
         let at_us = self.watch.since_first_us(view.pts_us);
         let state = self.watch.state();
-        self.report.add(at_us, score, state, self.watch.detector.picture_size());
+        self.report.add(at_us, &score, state, self.watch.detector.picture_size());
         self.report.hear(self.watch.news());
 
         let for_browser = self.is_browser_ready();
@@ -205,7 +206,7 @@ impl Inspector {
             (Some(session), false) => session.utc(view.pts_us).format("%Y-%m-%d %H:%M:%S UTC").to_string(),
             _ => time_text(at_us),
         };
-        let drawing = panes.draw(source, &self.watch.detector, &Facts { score, state, at_us, time: &time })?;
+        let drawing = panes.draw(source, &self.watch.detector, &Facts { score: &score, state, at_us, time: &time })?;
         if let Some(out) = &self.out {
             write(&mut self.video, out, drawing, at_us).map_err(encode_trouble)?;
         }
@@ -257,6 +258,8 @@ struct Report {
     /// Of the pictures that are compared.
     size: (u32, u32),
     level_pixels: u32,
+    /// Motion is what reaches the level, and nothing else.
+    has_level: bool,
     last: Option<(i64, MotionState)>,
     warm_up_us: i64,
     idle_us: i64,
@@ -278,7 +281,7 @@ struct Event {
 }
 
 impl Report {
-    fn add(&mut self, at_us: i64, score: Score, state: MotionState, size: (u32, u32)) {
+    fn add(&mut self, at_us: i64, score: &Score, state: MotionState, size: (u32, u32)) {
         self.pictures += 1;
         self.size = size;
         self.level_pixels = score.level_pixels;
@@ -327,7 +330,7 @@ impl Report {
             let open = if *open { ", open at the end" } else { "" };
             writeln!(out, "  {start:10.3} s to {end:10.3} s, at most {}{open}", self.area(*peak))?;
         }
-        self.write_level(out)
+        if self.has_level { self.write_level(out) } else { Ok(()) }
     }
 
     fn write_level(&self, out: &mut String) -> std::fmt::Result {
@@ -373,13 +376,14 @@ mod tests {
     use super::*;
 
     fn score(changed_pixels: u32) -> Score {
-        Score { changed_pixels, level_pixels: 1500, moving: changed_pixels >= 1500 }
+        let moving = changed_pixels >= 1500;
+        Score { changed_pixels, level_pixels: 1500, moving, cause: None, regions: Vec::new() }
     }
 
     #[test]
     fn the_report_holds_events_shares_and_the_level() {
-        let mut report = Report::default();
-        let mut add = |at_s: i64, changed, state| report.add(at_s * 1_000_000, score(changed), state, (500, 281));
+        let mut report = Report { has_level: true, ..Report::default() };
+        let mut add = |at_s: i64, changed, state| report.add(at_s * 1_000_000, &score(changed), state, (500, 281));
         let (warm_up, motion) = (MotionState::WarmUp { left_us: 1 }, MotionState::Motion { left_us: 1 });
         for at_s in 0..5 {
             add(at_s, 100_000, warm_up);

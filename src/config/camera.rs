@@ -13,8 +13,8 @@ use super::table::CAMERA;
 use super::text;
 use super::units::{AreaText, Bytes, PictureSizeText, RateText, Span};
 use crate::domain::config::{
-    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, RecordConfig, RecordMode,
-    RetentionConfig, Transport,
+    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, OnSceneChange, RecordConfig,
+    RecordMode, RetentionConfig, Transport,
 };
 use crate::domain::schedule::Schedule;
 use crate::domain::source_url::{SourceKind, SourceUrl};
@@ -50,6 +50,8 @@ struct RawDetect {
     enabled: bool,
     algorithm: Algorithm,
     effort: Effort,
+    fps: u32,
+    on_scene_change: OnSceneChange,
     warm_up: Span,
     minimal_duration: Span,
     width: u32,
@@ -197,6 +199,8 @@ pub(super) fn build(
             enabled: raw.detect.enabled,
             algorithm: raw.detect.algorithm,
             effort: raw.detect.effort,
+            fps: raw.detect.fps,
+            on_scene_change: raw.detect.on_scene_change,
             warm_up: raw.detect.warm_up.0,
             minimal_duration: raw.detect.minimal_duration.0,
             width: raw.detect.width,

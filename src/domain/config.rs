@@ -49,6 +49,10 @@ pub struct DetectConfig {
     pub enabled: bool,
     pub algorithm: Algorithm,
     pub effort: Effort,
+    /// Looks a second at most (`adaptive`).
+    pub fps: u32,
+    /// What becomes of a scene change (`adaptive`).
+    pub on_scene_change: OnSceneChange,
     /// No detection until the camera has settled after a connect.
     pub warm_up: Duration,
     /// An event lasts at least this long after its last motion.
@@ -76,6 +80,18 @@ pub struct DetectConfig {
 pub enum Algorithm {
     /// Difference of blurred, normalised pictures (pynvr's detector).
     Seed,
+    /// A background with its deviation, blobs and tracks ([`super::adaptive`]).
+    Adaptive,
+}
+
+/// What becomes of a picture that is suddenly another one: a switched light, a camera that was turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSceneChange {
+    /// It counts as motion.
+    Record,
+    /// It is learned, and that is all.
+    Ignore,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -1,9 +1,10 @@
 //! The pure core: values in, values and actions out.
 //!
-//! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the motion and
-//! recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
+//! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
+//! detector, the motion and recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
+pub mod adaptive;
 pub mod backoff;
 pub mod camera;
 pub mod config;

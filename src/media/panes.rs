@@ -19,7 +19,7 @@ use opencv::imgproc::{
 use opencv::imgproc::{draw_contours, find_contours, get_text_size, put_text, resize};
 use opencv::prelude::*;
 
-use super::detect::{DetectError, Detector, Score, Stage, StageView};
+use super::detect::{Cause, DetectError, Detector, Score, Stage, StageView};
 use super::picture::BgrView;
 use crate::domain::motion::MotionState;
 
@@ -50,7 +50,7 @@ const RED: Colour = [70, 70, 245];
 /// What there is to tell of one picture.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    pub score: Score,
+    pub score: &'a Score,
     pub state: MotionState,
     /// Since the first picture.
     pub at_us: i64,
@@ -183,10 +183,11 @@ impl Panes {
         self.say(&state, 10, top + 28, 0.75, colour)?;
         self.say(facts.time, 10, top + 54, 0.5, WORDS)?;
         let share = |pixels: u32| 100.0 * f64::from(pixels) / f64::from(picture_pixels.max(1));
-        let Score { changed_pixels, level_pixels, moving } = facts.score;
+        let &Score { changed_pixels, level_pixels, moving, cause, .. } = facts.score;
         let changed = format!("changed {changed_pixels} px  {:.2} %", share(changed_pixels));
         self.say(&changed, 10, top + 78, 0.45, if moving { RED } else { WORDS })?;
-        let level = format!("level {level_pixels} px  {:.2} %", share(level_pixels));
+        let why_not = cause.filter(|cause| *cause != Cause::Motion).map_or("", Cause::name);
+        let level = format!("level {level_pixels} px  {:.2} %  {why_not}", share(level_pixels));
         self.say(&level, 10, top + 100, 0.45, FAINT)?;
         Ok(())
     }

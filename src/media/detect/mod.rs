@@ -1,19 +1,24 @@
-//! Is there motion in a picture? The comparison of pictures, in OpenCV.
+//! Is there motion in a picture? The comparison of pictures, by the algorithm that is configured.
 //!
-//! Belongs here: the stages from a grey plane to a number of changed pixels, and the decision on it. Does not belong
-//! here: decoding ([`super::decode`]), when an event starts and ends ([`crate::domain::motion`]).
+//! Belongs here: scaling a grey plane, the seed's stages in OpenCV, and what both algorithms answer. Does not belong
+//! here: decoding ([`super::decode`]), the arithmetic of the adaptive one ([`crate::domain::adaptive`]), when an event
+//! starts and ends ([`crate::domain::motion`]).
 
+mod adaptive;
 mod area;
+mod scale;
 mod stages;
 
 use std::sync::Once;
 
 use thiserror::Error;
 
+use self::adaptive::AdaptiveStages;
 use self::stages::Stages;
 pub use self::stages::{Stage, StageView};
 use super::decode::LumaView;
-use crate::domain::config::{Area, DetectConfig};
+pub use crate::domain::adaptive::{Cause, Region};
+use crate::domain::config::{Algorithm, Area, DetectConfig};
 
 /// OpenCV refused a picture.
 #[derive(Debug, Error)]
@@ -25,52 +30,81 @@ pub enum DetectError {
 }
 
 /// What a picture was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Score {
-    /// Changed pixels of the scaled picture, after dilation and erosion.
+    /// Changed pixels of the scaled picture; of `seed` after dilation and erosion.
     pub changed_pixels: u32,
-    /// From so many changed pixels on it is motion.
+    /// From so many changed pixels on it is motion; of `adaptive` it only may be.
     pub level_pixels: u32,
     pub moving: bool,
+    /// Why; None where nothing changed.
+    pub cause: Option<Cause>,
+    /// Where something moves; `seed` doesn't say.
+    pub regions: Vec<Region>,
 }
 
 /// Compares the pictures of one stream with each other. A new session or another size begins anew.
 pub struct Detector {
-    stages: Stages,
-    min_area: Area,
+    kind: Kind,
     session: Option<u64>,
+}
+
+enum Kind {
+    Seed { stages: Box<Stages>, min_area: Area },
+    Adaptive(Box<AdaptiveStages>),
 }
 
 impl Detector {
     pub fn new(config: &DetectConfig) -> Result<Self, DetectError> {
         use_one_thread()?;
-        Ok(Detector { stages: Stages::new(config)?, min_area: config.min_area, session: None })
+        let kind = match config.algorithm {
+            Algorithm::Seed => Kind::Seed { stages: Box::new(Stages::new(config)?), min_area: config.min_area },
+            Algorithm::Adaptive => Kind::Adaptive(Box::new(AdaptiveStages::new(config))),
+        };
+        Ok(Detector { kind, session: None })
     }
 
-    /// Looks at the next picture. The first one of a stream (the first two where three are compared) is never
-    /// motion.
+    /// Looks at the next picture. The first one of a stream (the first two where three are compared, the first
+    /// seconds of `adaptive`) is never motion.
     pub fn look(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         if self.session.replace(view.session) != Some(view.session) {
-            self.stages.forget();
+            self.forget();
         }
-        let changed_pixels = self.stages.look(view)?;
-        let level_pixels = self.min_area.pixels_of(self.stages.pixels());
-        Ok(Score { changed_pixels, level_pixels, moving: changed_pixels >= level_pixels })
+        match &mut self.kind {
+            Kind::Seed { stages, min_area } => {
+                let changed_pixels = stages.look(view)?;
+                let level_pixels = min_area.pixels_of(stages.pixels());
+                let moving = changed_pixels >= level_pixels;
+                let cause = moving.then_some(Cause::Motion);
+                Ok(Score { changed_pixels, level_pixels, moving, cause, regions: Vec::new() })
+            }
+            Kind::Adaptive(stages) => stages.look(view),
+        }
     }
 
     /// Forgets the pictures before, after a jump in the stream.
     pub fn forget(&mut self) {
-        self.stages.forget();
+        match &mut self.kind {
+            Kind::Seed { stages, .. } => stages.forget(),
+            Kind::Adaptive(stages) => stages.forget(),
+        }
     }
 
     /// Width and height of the pictures that are compared.
     pub fn picture_size(&self) -> (u32, u32) {
-        self.stages.size()
+        match &self.kind {
+            Kind::Seed { stages, .. } => stages.size(),
+            Kind::Adaptive(stages) => stages.size(),
+        }
     }
 
-    /// What a stage made of the last picture; None where the stage was not reached or is switched off.
+    /// What a stage made of the last picture; None where the stage was not reached, is switched off or is not one of
+    /// this algorithm.
     pub fn stage(&self, stage: Stage) -> Option<StageView<'_>> {
-        self.stages.view(stage)
+        match &self.kind {
+            Kind::Seed { stages, .. } => stages.view(stage),
+            Kind::Adaptive(stages) => stages.view(stage),
+        }
     }
 }
 
@@ -87,13 +121,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::config::{Algorithm, Effort};
+    use crate::domain::config::{Algorithm, Effort, OnSceneChange};
 
     fn config() -> DetectConfig {
         DetectConfig {
             enabled: true,
             algorithm: Algorithm::Seed,
             effort: Effort::Full,
+            fps: 10,
+            on_scene_change: OnSceneChange::Ignore,
             warm_up: Duration::ZERO,
             minimal_duration: Duration::ZERO,
             width: 100,

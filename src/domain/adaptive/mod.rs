@@ -1,0 +1,414 @@
+//! The adaptive motion detector: a background that knows its own deviation, blobs that differ from it, and tracks of
+//! what moves from its place.
+//!
+//! Belongs here: one look, from a grey picture to a verdict with its cause; arithmetic only, the same for the same
+//! pictures and times. Does not belong here: decoding and scaling (`media`), when an event ends
+//! ([`super::motion`]). `docs/detection.md` says why each step is there, and where it comes from.
+
+mod align;
+mod blobs;
+mod light;
+mod model;
+mod plane;
+mod tracks;
+
+use self::align::Aligner;
+use self::blobs::{Blob, Labels};
+use self::light::{Drift, Exposure};
+use self::model::{Model, Owner};
+use self::tracks::{Rules, Seen, Tracks};
+use super::config::OnSceneChange;
+
+/// Side in pixels below which a picture holds nothing to follow.
+const SMALLEST: usize = 16;
+/// Blobs that are followed in one look; where there are more, the largest.
+const MOST_BLOBS: usize = 300;
+/// Share of the picture from which a blob may start an event.
+pub const LEAST_SHARE: f32 = 0.0004;
+/// Share of the picture from which a change is another scene.
+const SCENE_SHARE: f32 = 0.5;
+/// Nothing starts before so many seconds of a stream are known.
+const LEARN_S: f64 = 2.5;
+/// Nothing starts for so long after a switched light or another scene.
+const SETTLE_S: f64 = 1.5;
+
+/// Why a look was taken for motion, or why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Something has moved from its place and is still there.
+    Motion,
+    /// More than half the picture is another one, or the light was switched.
+    SceneChange,
+    /// Many small things that come and go: rain, snow, insects.
+    Weather,
+    /// Something that has gone, or has not moved for long, was taken into the background.
+    Ghost,
+    /// Something differs where things come and go all the time: leaves, clocks, screens.
+    Masked,
+    /// Something differs by its light alone: a shadow, a cloud, a headlight.
+    Light,
+}
+
+impl Cause {
+    /// The word for it in events and drawings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Motion => "motion",
+            Cause::SceneChange => "scene_change",
+            Cause::Weather => "weather",
+            Cause::Ghost => "ghost",
+            Cause::Masked => "masked",
+            Cause::Light => "light",
+        }
+    }
+}
+
+/// Where something moves, in shares of the picture's width and height.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    pub left: f32,
+    pub top: f32,
+    pub width: f32,
+    pub height: f32,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    pub moving: bool,
+    /// None: nothing differs.
+    pub cause: Option<Cause>,
+    /// Share of the picture that differs from its background, 0..=1.
+    pub changed: f32,
+    /// What moves.
+    pub regions: Vec<Region>,
+}
+
+/// Watches one stream of grey pictures.
+pub struct Adaptive {
+    step_us: i64,
+    on_scene_change: OnSceneChange,
+    state: Option<State>,
+    verdict: Verdict,
+}
+
+/// Of pictures of one size.
+struct State {
+    model: Model,
+    aligner: Aligner,
+    drift: Drift,
+    labels: Labels,
+    tracks: Tracks,
+    owners: Vec<Owner>,
+    /// Cells that differ at this look and at the two before.
+    marked: [Vec<bool>; 3],
+    last_us: i64,
+    due_us: i64,
+    /// Seconds of the stream that were looked at, all steps forward added up.
+    now: f64,
+    shift: (f32, f32),
+    /// How far the shift goes from look to look, in pixels.
+    shake: f32,
+    /// No start before.
+    hold_until: f64,
+    relearn_until: f64,
+    /// An event that another scene interrupted goes on until then.
+    latch_until: f64,
+}
+
+impl Adaptive {
+    /// Looks `fps` times a second at most.
+    pub fn new(fps: u32, on_scene_change: OnSceneChange) -> Self {
+        Adaptive {
+            step_us: 1_000_000 / i64::from(fps.max(1)),
+            on_scene_change,
+            state: None,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Begins anew with the next picture.
+    pub fn forget(&mut self) {
+        self.state = None;
+        self.verdict = Verdict::default();
+    }
+
+    /// Is there a look due at `pts_us`? If not, what was found last still holds.
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        // A picture that comes a little early is taken: times are rounded on their way. One that jumps back is, too.
+        const EARLY_US: i64 = 2_000;
+        const BACK_US: i64 = 1_000_000;
+        self.state.as_ref().is_none_or(|state| {
+            pts_us >= state.due_us.saturating_sub(EARLY_US) || pts_us <= state.last_us.saturating_sub(BACK_US)
+        })
+    }
+
+    /// What was found last.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Looks at a picture of `width` times `height` bytes; others are never motion. Times are pts in microseconds.
+    pub fn look(&mut self, bytes: &[u8], width: usize, height: usize, pts_us: i64) -> &Verdict {
+        if width < SMALLEST || height < SMALLEST || bytes.len() != width * height {
+            self.forget();
+            return &self.verdict;
+        }
+        if !self.is_due(pts_us) {
+            return &self.verdict;
+        }
+        match &mut self.state {
+            Some(state) if (state.model.width, state.model.height) == (width, height) => {
+                let dt = state.advance(pts_us, self.step_us);
+                self.verdict = state.look(bytes, dt, self.on_scene_change);
+            }
+            state => {
+                *state = Some(State::new(bytes, width, height, pts_us, self.step_us));
+                self.verdict = Verdict::default();
+            }
+        }
+        &self.verdict
+    }
+
+    /// For whoever wants to see it: the difference from the background, in levels.
+    pub fn difference(&self) -> Vec<u8> {
+        self.picture(|state| state.model.difference.data.iter().map(|e| e.abs().min(255.0) as u8).collect())
+    }
+
+    /// Pixels that differ by more than their threshold, 255.
+    pub fn changed(&self) -> Vec<u8> {
+        self.picture(|state| state.model.same.iter().map(|&same| if same == 0.0 { 255 } else { 0 }).collect())
+    }
+
+    /// Pixels of blobs that are followed, 255.
+    pub fn followed(&self) -> Vec<u8> {
+        self.picture(|state| state.owned_by(&[Owner::Candidate, Owner::Young, Owner::Light, Owner::Trusted]))
+    }
+
+    /// Pixels of what moves, 255.
+    pub fn moving(&self) -> Vec<u8> {
+        self.picture(|state| state.owned_by(&[Owner::Trusted]))
+    }
+
+    fn picture(&self, make: impl Fn(&State) -> Vec<u8>) -> Vec<u8> {
+        self.state.as_ref().map(make).unwrap_or_default()
+    }
+}
+
+impl State {
+    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64) -> Self {
+        let model = Model::new(bytes, width, height);
+        let (columns, rows) = model.cells();
+        State {
+            model,
+            aligner: Aligner::default(),
+            drift: Drift::default(),
+            labels: Labels::default(),
+            tracks: Tracks::default(),
+            owners: vec![Owner::Background; columns * rows],
+            marked: [(); 3].map(|()| vec![false; columns * rows]),
+            last_us: pts_us,
+            due_us: pts_us.saturating_add(step_us),
+            now: 0.0,
+            shift: (0.0, 0.0),
+            shake: 0.0,
+            hold_until: LEARN_S,
+            relearn_until: 0.0,
+            latch_until: 0.0,
+        }
+    }
+
+    /// Goes on to `pts_us`; returns the seconds since the last look.
+    fn advance(&mut self, pts_us: i64, step_us: i64) -> f32 {
+        let behind_us = pts_us.saturating_sub(self.due_us).saturating_abs();
+        // On a grid, so that looks keep their rate whatever the pictures' is.
+        self.due_us = if behind_us > step_us { pts_us } else { self.due_us }.saturating_add(step_us);
+        let step_us = pts_us.saturating_sub(self.last_us).clamp(10_000, 1_000_000);
+        self.last_us = pts_us;
+        self.now += step_us as f64 / 1e6;
+        step_us as f32 / 1e6
+    }
+
+    fn look(&mut self, bytes: &[u8], dt: f32, on_scene_change: OnSceneChange) -> Verdict {
+        self.model.take(bytes);
+        let shift = self.aligner.shift(&self.model.now, &self.model.background, self.shift);
+        let jump = (shift.0 - self.shift.0).hypot(shift.1 - self.shift.1);
+        self.shake += (jump - self.shake) * (dt / 3.0).min(1.0);
+        self.shift = shift;
+        self.model.undo_shift(shift);
+
+        let exposure = Exposure::fit(&self.model.now, &self.model.background);
+        self.model.expose(exposure);
+        let switched = exposure.is_step() && self.now > 1.0;
+        if switched {
+            self.hold_until = self.hold_until.max(self.now + SETTLE_S);
+        }
+
+        let differ = self.model.compare(&self.owners, self.shake, dt);
+        let changed = differ as f32 / (self.model.width * self.model.height) as f32;
+        if changed > SCENE_SHARE && self.now > self.relearn_until {
+            self.relearn_until = self.now + 0.6;
+            self.hold_until = self.hold_until.max(self.now + SETTLE_S);
+            if self.tracks.all.iter().any(|track| track.trusted) {
+                self.latch_until = self.now + SETTLE_S;
+            }
+        }
+        let other_scene = self.now < self.relearn_until;
+        let mut absorbed = None;
+        if other_scene {
+            self.tracks.all.clear();
+            self.owners.fill(Owner::Background);
+            self.marked.iter_mut().for_each(|mask| mask.fill(false));
+            self.model.adopt();
+        } else {
+            let Model { difference, same, background, .. } = &mut self.model;
+            self.drift.follow(difference, same, background);
+            absorbed = self.follow_blobs(dt);
+            self.model.learn(&self.owners, dt);
+        }
+        let scene_change = other_scene || switched;
+        self.verdict(changed, scene_change, absorbed, on_scene_change)
+    }
+
+    fn rules(&self) -> Rules {
+        let (columns, rows) = self.model.cells();
+        Rules {
+            width: columns as f32,
+            height: rows as f32,
+            min_cells: (LEAST_SHARE * (columns * rows) as f32).max(4.0),
+            scale: 320.0 / self.model.width as f32,
+            clutter: ((self.tracks.short_lived - 3.0) / 15.0).clamp(0.0, 1.0),
+            hold: self.now < self.hold_until,
+        }
+    }
+
+    /// Blobs of this look become tracks or go on with them. Returns why something was taken into the background.
+    fn follow_blobs(&mut self, dt: f32) -> Option<Cause> {
+        let (columns, rows) = self.model.cells();
+        let rules = self.rules();
+        self.marked.rotate_right(1);
+        let reach = self.shift.0.abs().max(self.shift.1.abs());
+        let margin = if reach > 0.0 { ((reach + 1.5) / 2.0).ceil() as usize } else { 0 };
+        self.model.mark_cells(&mut self.marked[0], margin);
+        let mut mask = self.marked[0].clone();
+        if rules.clutter > 0.3 {
+            // Two looks of three: what falls is gone by then.
+            for ((mask, &before), &earlier) in mask.iter_mut().zip(&self.marked[1]).zip(&self.marked[2]) {
+                *mask = *mask && (before || earlier);
+            }
+        }
+        blobs::close(&mut mask, columns, rows);
+        let found = self.labels.find(&mask, columns, rows);
+        let seen = self.measure(&found);
+        self.tracks.follow(self.now, dt, &seen, &rules);
+        self.own(found.len(), &rules);
+
+        let mut absorbed = None;
+        let now = self.now;
+        let (model, labels) = (&mut self.model, &self.labels);
+        self.tracks.all.retain_mut(|track| {
+            if !track.trusted || track.last_seen != now {
+                return true;
+            }
+            let Some(cause) = track.absorbed(now, &rules) else { return true };
+            model.adopt_blobs(labels, &track.labels);
+            absorbed = Some(cause);
+            false
+        });
+        absorbed
+    }
+
+    fn measure(&self, found: &[Blob]) -> Vec<Seen> {
+        let least = if self.model.width >= 256 { 3 } else { 2 };
+        let mut blobs: Vec<&Blob> = found.iter().filter(|blob| blob.cells >= least).collect();
+        if blobs.len() > MOST_BLOBS {
+            blobs.sort_by_key(|blob| std::cmp::Reverse(blob.cells));
+            blobs.truncate(MOST_BLOBS);
+        }
+        blobs.into_iter().map(|blob| self.model.measure(blob, &self.labels)).collect()
+    }
+
+    /// Says of each cell whose it is.
+    fn own(&mut self, blobs: usize, rules: &Rules) {
+        let (columns, rows) = self.model.cells();
+        let mut owner_of = vec![Owner::Candidate; blobs + 1];
+        for track in self.tracks.all.iter().filter(|track| track.last_seen == self.now) {
+            let steady = self.now - track.born < 2.5 && track.hits as f32 > 0.75 * track.looks as f32;
+            let owner = match () {
+                () if track.trusted => Owner::Trusted,
+                () if track.is_light(rules) => Owner::Light,
+                () if steady => Owner::Young,
+                () => continue,
+            };
+            track.labels.iter().for_each(|&label| owner_of[usize::from(label)] = owner);
+        }
+        self.owners.fill(Owner::Background);
+        for y in 0..rows {
+            for x in 0..columns {
+                let label = self.labels.cells[y * columns + x];
+                if label == 0 {
+                    continue;
+                }
+                let owner = owner_of[usize::from(label)];
+                let beside = usize::from(matches!(owner, Owner::Trusted | Owner::Young));
+                for row in y.saturating_sub(beside)..(y + beside + 1).min(rows) {
+                    for place in
+                        &mut self.owners[row * columns..][x.saturating_sub(beside)..(x + beside + 1).min(columns)]
+                    {
+                        if owner == Owner::Trusted || *place == Owner::Background {
+                            *place = owner;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn verdict(
+        &self,
+        changed: f32,
+        scene_change: bool,
+        absorbed: Option<Cause>,
+        on_scene_change: OnSceneChange,
+    ) -> Verdict {
+        let rules = self.rules();
+        let seen = || self.tracks.all.iter().filter(|track| track.last_seen == self.now);
+        let regions: Vec<Region> = seen()
+            .filter(|track| track.trusted)
+            .map(|track| {
+                let rect = track.seen.rect;
+                let (width, height) = (rect.width() / rules.width, rect.height() / rules.height);
+                Region { left: rect.left / rules.width, top: rect.top / rules.height, width, height }
+            })
+            .collect();
+        let kept = scene_change && on_scene_change == OnSceneChange::Record && self.now > LEARN_S;
+        let moving = !regions.is_empty() || self.now < self.latch_until || kept;
+        let large = |track: &&tracks::Track| track.seen.cells >= rules.min_cells;
+        let cause = match () {
+            () if scene_change => Some(Cause::SceneChange),
+            () if moving => Some(Cause::Motion),
+            () if rules.clutter > 0.0 || self.tracks.is_flock() => Some(Cause::Weather),
+            () if absorbed.is_some() => absorbed,
+            () if seen().filter(large).any(|track| track.is_light(&rules)) => Some(Cause::Light),
+            () if seen().filter(large).any(|track| track.is_masked()) => Some(Cause::Masked),
+            () => None,
+        };
+        Verdict { moving, cause, changed, regions }
+    }
+
+    fn owned_by(&self, which: &[Owner]) -> Vec<u8> {
+        let (columns, rows) = self.model.cells();
+        let mut out = vec![0; self.model.width * self.model.height];
+        for (y, row) in out.chunks_exact_mut(self.model.width).enumerate().take(2 * rows) {
+            for (x, pixel) in row.iter_mut().enumerate().take(2 * columns) {
+                if which.contains(&self.owners[(y / 2) * columns + x / 2]) {
+                    *pixel = 255;
+                }
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;
