@@ -293,7 +293,7 @@ fn bad_files_get_a_clear_error() {
     let sound = scratch.path().join("sound.wav");
     ffmpeg(&["-f", "lavfi", "-i", "sine=duration=1", sound.to_str().unwrap()]);
     let other = scratch.path().join("other.mkv");
-    ffmpeg(&["-f", "lavfi", "-i", "testsrc=duration=1:size=64x64", "-c:v", "mpeg4", other.to_str().unwrap()]);
+    ffmpeg(&["-f", "lavfi", "-i", "testsrc=duration=1:size=64x64", "-c:v", "mpeg2video", other.to_str().unwrap()]);
     let cases = [
         (scratch.path().join("nothing.mp4"), SourceErrorKind::NotFound, "no such file"),
         (scratch.path().to_owned(), SourceErrorKind::NotFound, "folder"),
@@ -301,7 +301,7 @@ fn bad_files_get_a_clear_error() {
         (made("text.mp4", &b"not a video at all\n".repeat(1000)), SourceErrorKind::Broken, "no video file"),
         (made("cut.mp4", &whole[..whole.len() / 2]), SourceErrorKind::Broken, "cut off"),
         (sound, SourceErrorKind::NoVideo, "pcm_s16le"),
-        (other, SourceErrorKind::Unsupported, "mpeg4"),
+        (other, SourceErrorKind::Unsupported, "mpeg2video"),
     ];
     for (path, kind, words) in cases {
         let error = refused(&of_file(&path));
