@@ -134,8 +134,9 @@ fn a_lost_index_is_rebuilt_equal_after_an_end_in_order_and_after_a_kill() {
     let seen =
         |wanted: fn(f64) -> bool| score["score"].as_array().unwrap().iter().filter_map(Value::as_f64).any(wanted);
     assert!(seen(|share| share > 0.005) && seen(|share| share == 0.0), "{score}");
-    // A gap.
+    // A gap, longer than the last picture is shown.
     assert_eq!(daemon.terminate(secs(5)), Some(0));
+    holds_for("it is down", secs(1), || !daemon.is_alive());
     daemon.restart();
     wait_for("the gap", secs(20), || daemon.gaps("all").into_iter().find(|gap| gap["cause"] == "down"));
     daemon.wait_for_camera("all", secs(20), |status| status["recording"] == true);
