@@ -5,12 +5,11 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use tarsier::domain::config::{AudioMode, EncodeConfig, Transport};
-use tarsier::domain::source_url::SourceUrl;
+use tarsier::domain::config::EncodeConfig;
 use tarsier::domain::stream::VideoCodec;
 use tarsier::domain::zone::Zone;
 use tarsier::media::packet::Session;
-use tarsier::media::source::{self, Cancel, KEYFRAME_TIMEOUT, OpenOptions};
+use tarsier::media::source::{self, Cancel, OpenOptions};
 use tarsier::media::transcode::{Transcoder, TranscoderSettings};
 use tarsier::media::{LumaDecoder, Packet};
 
@@ -94,17 +93,7 @@ fn packets() -> Vec<Arc<Packet>> {
         .status()
         .expect("ffmpeg is installed");
     assert!(made.success(), "ffmpeg makes the clip");
-    let options = OpenOptions {
-        url: SourceUrl::new(path.to_string_lossy()),
-        transport: Transport::Tcp,
-        connect_timeout: std::time::Duration::from_secs(10),
-        read_timeout: std::time::Duration::from_secs(10),
-        keyframe_timeout: KEYFRAME_TIMEOUT,
-        repeat: false,
-        real_time: false,
-        at_most: None,
-        audio: AudioMode::Off,
-    };
+    let options = OpenOptions::of_file(&path);
     let mut source =
         source::open(&options, Arc::new(Session::new(1)), &Cancel::default()).expect("the clip can be read");
     let packets = std::iter::from_fn(|| source.next().expect("the clip is whole")).map(Arc::new).collect();

@@ -11,13 +11,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
-use tarsier::domain::config::{Algorithm, Area, AudioMode, DetectConfig, Effort, OnSceneChange, Transport};
-use tarsier::domain::source_url::SourceUrl;
+use tarsier::domain::config::{Algorithm, Area, DetectConfig};
 use tarsier::media::packet::Session;
-use tarsier::media::source::{self, Cancel, KEYFRAME_TIMEOUT, OpenOptions};
+use tarsier::media::source::{self, Cancel, OpenOptions};
 use tarsier::media::{Detector, LumaDecoder, LumaView};
 
 /// Detections closer than that are one.
@@ -89,23 +87,7 @@ fn clip(folder: &Path, name: &str, truth: &Truth) -> PathBuf {
 
 /// The presets.
 fn seed() -> DetectConfig {
-    DetectConfig {
-        enabled: true,
-        algorithm: Algorithm::Seed,
-        effort: Effort::Full,
-        fps: 10,
-        on_scene_change: OnSceneChange::Ignore,
-        warm_up: Duration::from_secs(5),
-        minimal_duration: Duration::from_secs(10),
-        width: 500,
-        blur: 11,
-        normalize: true,
-        frames: 2,
-        threshold: 10,
-        dilate: 8,
-        erode: 4,
-        min_area: Area::Pixels(1500),
-    }
+    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 fn adaptive() -> DetectConfig {
@@ -115,17 +97,7 @@ fn adaptive() -> DetectConfig {
 /// When pictures of the clip were motion, and the CPU seconds and pictures it took.
 fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, (f64, f64)), String> {
     let shown = clip.to_str().ok_or_else(|| format!("{}: the name is no text", clip.display()))?;
-    let options = OpenOptions {
-        url: SourceUrl::new(shown),
-        transport: Transport::Tcp,
-        connect_timeout: Duration::from_secs(10),
-        read_timeout: Duration::from_secs(10),
-        keyframe_timeout: KEYFRAME_TIMEOUT,
-        repeat: false,
-        real_time: false,
-        at_most: None,
-        audio: AudioMode::Off,
-    };
+    let options = OpenOptions::of_file(clip);
     let session = Arc::new(Session::new(1));
     let mut source = source::open(&options, session, &Cancel::new()).map_err(|error| error.to_string())?;
     let mut decoder = LumaDecoder::new();

@@ -3,10 +3,9 @@
 //! Stages are told apart by switching them off one after the other.
 
 use std::process::Command;
-use std::time::Duration;
 
 use tarsier::clock;
-use tarsier::domain::config::{Algorithm, Area, DetectConfig, Effort, OnSceneChange};
+use tarsier::domain::config::{Area, DetectConfig};
 use tarsier::media::{Detector, LumaView};
 
 const PICTURES: usize = 60;
@@ -32,23 +31,7 @@ fn main() {
 }
 
 fn config() -> DetectConfig {
-    DetectConfig {
-        enabled: true,
-        algorithm: Algorithm::Seed,
-        effort: Effort::Full,
-        fps: 10,
-        on_scene_change: OnSceneChange::Ignore,
-        warm_up: Duration::ZERO,
-        minimal_duration: Duration::ZERO,
-        width: 500,
-        blur: 11,
-        normalize: true,
-        frames: 2,
-        threshold: 10,
-        dilate: 8,
-        erode: 4,
-        min_area: Area::Pixels(1500),
-    }
+    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 fn cost_ms(config: &DetectConfig, planes: &[u8], width: u32, height: u32) -> f64 {

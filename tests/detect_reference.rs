@@ -8,11 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tarsier::domain::config::{Algorithm, Area, AudioMode, DetectConfig, Effort, OnSceneChange, Transport};
-use tarsier::domain::source_url::SourceUrl;
+use tarsier::domain::config::{Area, DetectConfig};
 use tarsier::media::detect::Stage;
 use tarsier::media::packet::Session;
 use tarsier::media::source::{self, Cancel, OpenOptions};
@@ -30,23 +28,7 @@ const STAGES: [(Stage, &str); 7] = [
 
 /// pynvr's own numbers.
 fn seed() -> DetectConfig {
-    DetectConfig {
-        enabled: true,
-        algorithm: Algorithm::Seed,
-        effort: Effort::Full,
-        fps: 10,
-        on_scene_change: OnSceneChange::Ignore,
-        warm_up: Duration::from_secs(5),
-        minimal_duration: Duration::from_secs(10),
-        width: 500,
-        blur: 11,
-        normalize: true,
-        frames: 2,
-        threshold: 10,
-        dilate: 8,
-        erode: 4,
-        min_area: Area::Pixels(1500),
-    }
+    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 /// A still fractal with the noise of a sensor, through which boxes move and stop, as a camera would encode it.
@@ -95,17 +77,7 @@ struct Planes {
 
 /// The clip through Tarsier's own source and decoder; checked to be what ffmpeg decodes.
 fn planes(clip: &Path) -> Planes {
-    let options = OpenOptions {
-        url: SourceUrl::new(clip.to_str().expect("the path is text")),
-        transport: Transport::Tcp,
-        connect_timeout: Duration::from_secs(10),
-        read_timeout: Duration::from_secs(10),
-        keyframe_timeout: tarsier::media::source::KEYFRAME_TIMEOUT,
-        repeat: false,
-        real_time: false,
-        at_most: None,
-        audio: AudioMode::Off,
-    };
+    let options = OpenOptions::of_file(clip);
     let mut source = source::open(&options, Arc::new(Session::new(1)), &Cancel::new()).expect("the clip opens");
     let mut decoder = LumaDecoder::new();
     let mut planes = Planes { width: 0, height: 0, pictures: Vec::new() };

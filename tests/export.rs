@@ -95,7 +95,7 @@ fn a_stretch_over_many_files_is_the_cameras_own_packets_without_a_seam() {
                 setTimeout(() => reject(new Error(event + ' never comes; at ' + v.currentTime)), 20000);
                 look();
             }});
-            {NUMBER}
+            {FRAME_NUMBER}
             await until('canplay', () => v.readyState >= 3);
             const first = number();
             const duration = v.duration;
@@ -113,23 +113,3 @@ fn a_stretch_over_many_files_is_the_cameras_own_packets_without_a_seam() {
     assert!((86..=94).contains(&last), "{found}");
     assert_eq!(daemon.terminate(secs(5)), Some(0));
 }
-
-/// Reads the frame number that is burnt into the picture of `v` (see `support/clips.rs`).
-const NUMBER: &str = r"
-    const number = () => {
-        const canvas = document.createElement('canvas');
-        [canvas.width, canvas.height] = [v.videoWidth, v.videoHeight];
-        const paint = canvas.getContext('2d');
-        paint.drawImage(v, 0, 0);
-        const side = Math.floor(v.videoWidth / 17) & ~1;
-        const grey = at => {
-            const [x, y] = [(at % 13) * side, Math.floor(at / 13) * side];
-            const pixels = paint.getImageData(x + side / 4, y + side / 4, side / 2, side / 2).data;
-            return pixels.filter((_, at) => at % 4 == 1).reduce((sum, green) => sum + green, 0);
-        };
-        const middle = (grey(0) + grey(1)) / 2;
-        let bits = 0;
-        for (let at = 2; at < 26; at++) bits = bits << 1 | (grey(at) > middle ? 1 : 0);
-        return bits >> 8;
-    };
-";

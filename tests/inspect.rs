@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use support::*;
 
@@ -321,21 +321,23 @@ fn it_writes_where_it_may() {
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
 }
 
-#[test]
-fn a_browser_on_this_machine_sees_the_panes() {
-    let clip = Clip::spec().seconds(30.0).motion(1.0, 3.0).make();
-    let mut tarsier = Command::new(env!("CARGO_BIN_EXE_tarsier"))
-        .args(["inspect", "--serve"])
-        .arg(&clip.path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("tarsier starts");
+/// Starts a command that serves; gives it with its output, and the address that comes first in that.
+fn serving(command: &mut Command) -> (Child, BufReader<ChildStdout>, String) {
+    let mut tarsier = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tarsier starts");
     let mut stdout = BufReader::new(tarsier.stdout.take().unwrap());
     let mut url = String::new();
     stdout.read_line(&mut url).unwrap();
-    let address =
-        url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).expect("a URL comes first");
+    let address = url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
+    let address = address.expect("a URL comes first").to_owned();
+    (tarsier, stdout, address)
+}
+
+#[test]
+fn a_browser_on_this_machine_sees_the_panes() {
+    let clip = Clip::spec().seconds(30.0).motion(1.0, 3.0).make();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
+    let (mut tarsier, mut stdout, address) = serving(command.args(["inspect", "--serve"]).arg(&clip.path));
+    let address = address.as_str();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
 
     let ask = |path: &str, host: &str| {
@@ -382,19 +384,13 @@ fn a_live_stream_is_shown_and_drawn_for_as_long_as_is_said() {
     let clip = Clip::spec().fps(5).seconds(30.0).gop_seconds(1.0).motion(0.0, 30.0).make();
     let server = RtspServer::start(&[Mount::new("yard", &clip)]);
     let bench = Bench::new();
-    let mut tarsier = Command::new(env!("CARGO_BIN_EXE_tarsier"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
+    command
         .args(["inspect", &server.url("yard"), "--serve", "--out", "panes.mp4", "--for", "8s"])
         .args(["--set", "detect.warm_up=1s"])
-        .current_dir(bench.folder.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("tarsier starts");
-    let mut stdout = BufReader::new(tarsier.stdout.take().unwrap());
-    let mut url = String::new();
-    stdout.read_line(&mut url).unwrap();
-    let address = url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).expect("a URL");
-    let mut viewer = TcpStream::connect(address).unwrap();
+        .current_dir(bench.folder.path());
+    let (mut tarsier, mut stdout, address) = serving(&mut command);
+    let mut viewer = TcpStream::connect(&address).unwrap();
     viewer.set_read_timeout(Some(secs(30))).unwrap();
     write!(viewer, "GET /panes.mjpeg HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     // To the end: the time ends the stream, too.

@@ -235,6 +235,7 @@ impl CameraActor {
                 minimal_duration_us: micros(config.detect.minimal_duration),
                 max_file_us: micros(config.record.max_file),
             },
+            schedule: config.record.schedule.clone(),
             container: config.record.container,
             audio: config.record.audio,
             encode: config.record.encode,
@@ -248,7 +249,6 @@ impl CameraActor {
             Arc::clone(&ring),
             Arc::clone(&entry.counters),
         );
-        recorder.follow(config.record.schedule.clone());
         entry.set_ring(Some(Arc::clone(&ring)));
         entry.update(|status| {
             let at = clock::utc_now();

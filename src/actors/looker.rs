@@ -238,28 +238,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::config::{Algorithm, Area, AudioMode, Effort, OnSceneChange, Transport};
+    use crate::domain::config::{Algorithm, Area};
     use crate::domain::ring::RingBounds;
-    use crate::domain::source_url::SourceUrl;
-    use crate::media::source::{self, Cancel, KEYFRAME_TIMEOUT, OpenOptions};
+    use crate::media::source::{self, Cancel, OpenOptions};
 
     fn config(algorithm: Algorithm) -> DetectConfig {
         DetectConfig {
-            enabled: true,
             algorithm,
-            effort: Effort::Full,
-            fps: 10,
-            on_scene_change: OnSceneChange::Ignore,
             warm_up: Duration::from_secs(2),
             minimal_duration: Duration::from_secs(1),
             width: 160,
             blur: 5,
-            normalize: true,
-            frames: 2,
-            threshold: 10,
             dilate: 2,
             erode: 1,
             min_area: Area::Share(0.005),
+            ..DetectConfig::default()
         }
     }
 
@@ -276,17 +269,7 @@ mod tests {
             .status()
             .expect("ffmpeg is installed");
         assert!(status.success());
-        let options = OpenOptions {
-            url: SourceUrl::new(clip.to_str().expect("the path is text")),
-            transport: Transport::Tcp,
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(10),
-            keyframe_timeout: KEYFRAME_TIMEOUT,
-            repeat: false,
-            real_time: false,
-            at_most: None,
-            audio: AudioMode::Off,
-        };
+        let options = OpenOptions::of_file(&clip);
         let session = Arc::new(Session::new(1));
         let mut source = source::open(&options, session, &Cancel::new()).expect("the clip opens");
         std::iter::from_fn(|| source.next().expect("the clip is whole")).map(Arc::new).collect()

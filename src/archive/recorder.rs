@@ -43,9 +43,11 @@ const RETRY: Duration = Duration::from_secs(2);
 const HOPELESS_LAG_US: i64 = 8_000_000;
 
 /// How a camera is recorded.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecorderSettings {
     pub decisions: RecorderConfig,
+    /// Where one of its rules holds, it says the mode.
+    pub schedule: Option<Schedule>,
     pub container: ContainerKind,
     pub audio: AudioMode,
     /// None: what the camera sends is stored as it is.
@@ -109,8 +111,6 @@ pub struct CameraRecorder {
     pool: Pool,
     ring: Arc<PacketRing>,
     counters: Arc<Counters>,
-    /// Where one of its rules holds, it says the mode.
-    schedule: Mutex<Option<Schedule>>,
     inbox: Mutex<Inbox>,
     state: Mutex<State>,
     facts: Mutex<Vec<Fact>>,
@@ -221,6 +221,7 @@ impl CameraRecorder {
         ring: Arc<PacketRing>,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
+        let decisions = settings.decisions;
         Arc::new_cyclic(|me| CameraRecorder {
             me: Weak::clone(me),
             camera: camera.to_owned(),
@@ -229,10 +230,9 @@ impl CameraRecorder {
             pool,
             ring,
             counters,
-            schedule: Mutex::default(),
             inbox: Mutex::default(),
             state: Mutex::new(State {
-                recorder: Recorder::new(settings.decisions),
+                recorder: Recorder::new(decisions),
                 sightings: VecDeque::new(),
                 looked: None,
                 detector_passed: None,
@@ -261,11 +261,6 @@ impl CameraRecorder {
     /// Who is to be woken when there are facts to take.
     pub fn wake_with(&self, wake: impl Fn() + Send + 'static) {
         *lock(&self.on_facts) = Some(Box::new(wake));
-    }
-
-    /// The mode is no longer one for all times.
-    pub fn follow(&self, schedule: Option<Schedule>) {
-        *lock(&self.schedule) = schedule;
     }
 
     /// What happened since the last call, in order.
@@ -471,8 +466,7 @@ impl CameraRecorder {
 
     /// Records in the mode of this moment from now on.
     fn follow_schedule(&self, state: &mut State) {
-        let schedule = lock(&self.schedule);
-        let Some((schedule, newest)) = schedule.as_ref().zip(self.ring.newest()) else { return };
+        let Some((schedule, newest)) = self.settings.schedule.as_ref().zip(self.ring.newest()) else { return };
         let mode = schedule.mode(newest.session.utc(newest.pts_us())).unwrap_or(self.settings.decisions.mode);
         state.recorder.set_mode(mode, newest.session.id, newest.pts_us());
     }

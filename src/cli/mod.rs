@@ -6,7 +6,6 @@ pub mod import_pynvr;
 pub mod inspect;
 mod limit;
 mod look;
-mod new_file;
 pub mod record;
 pub mod recordings;
 mod retention;

@@ -1,12 +1,14 @@
 //! `tarsier detect --sheet`: the image file, and what stands below each event's picture.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::look::{Trouble, is_same_file};
-use super::new_file::NewFile;
 use crate::domain::config::CameraConfig;
 use crate::domain::source_url::SourceKind;
+use crate::media::new_file::NewFile;
 use crate::media::packet::Session;
 use crate::media::picture::Picture;
 use crate::media::sheet::{Sheet, SheetFormat};
@@ -34,7 +36,8 @@ pub struct Paper {
     sheet: Sheet,
     format: SheetFormat,
     path: PathBuf,
-    file: NewFile,
+    name: NewFile,
+    file: File,
     /// A live source's events are told by the clock.
     clock: Option<Arc<Session>>,
     is_file: bool,
@@ -49,10 +52,14 @@ impl Paper {
         if is_file && is_same_file(path, Path::new(url.expose())) {
             return Err(format!("{}: is the source itself; name another file", path.display()));
         }
-        let file = NewFile::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        let cannot = |error: io::Error| format!("cannot write {}: {error}", path.display());
+        if path.is_dir() {
+            return Err(cannot(io::ErrorKind::IsADirectory.into()));
+        }
+        let (name, file) = NewFile::create(path).map_err(cannot)?;
         let format = format_of(path).unwrap_or(SheetFormat::Png);
         let (sheet, path) = (Sheet::new(0), path.to_owned());
-        Ok(Paper { sheet, format, path, file, clock: None, is_file, first_us: None })
+        Ok(Paper { sheet, format, path, name, file, clock: None, is_file, first_us: None })
     }
 
     pub fn opened(&mut self, session: &Arc<Session>, quarter_turns: u8) {
@@ -92,9 +99,9 @@ impl Paper {
 
     /// Writes the sheet. Returns what to say of it.
     pub fn finish(self, foot: &str) -> Result<String, Trouble> {
-        let Paper { sheet, format, path, file, .. } = self;
+        let Paper { sheet, format, path, name, mut file, .. } = self;
         let bytes = sheet.encode(format, foot).map_err(|error| Trouble::Ours(error.into()))?;
-        let written = file.finish(&bytes);
+        let written = file.write_all(&bytes).and_then(|()| name.finish());
         written.map_err(|error| Trouble::Input(format!("cannot write {}: {error}", path.display())))?;
         Ok(match sheet.counts() {
             (shown, 0) => format!("{}: {shown} events", path.display()),

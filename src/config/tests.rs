@@ -9,7 +9,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::config::{Area, AudioMode, ContainerKind, MinFree, RecordMode, SyncCadence, Transport};
+use crate::domain::config::{
+    Area, AudioMode, ContainerKind, DetectConfig, MinFree, RecordMode, SyncCadence, Transport,
+};
 use crate::domain::zone::Zone;
 
 const CANARY: &str = "canary-p@ss/w0rd";
@@ -90,6 +92,12 @@ fn nothing_at_all_is_a_working_set_up() {
         assert_eq!((global.log.max_size_bytes, global.log.backups), (32 << 20, 20));
         assert_eq!(global.web.listen.to_string(), "127.0.0.1:8787");
     }
+}
+
+#[test]
+fn the_table_and_the_type_have_the_same_defaults_of_detection() {
+    let house = House::new().with("config.d/a.yaml", "source: a.mp4\n");
+    assert_eq!(house.camera("a").detect, DetectConfig::default());
 }
 
 #[test]

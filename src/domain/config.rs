@@ -75,6 +75,29 @@ pub struct DetectConfig {
     pub min_area: Area,
 }
 
+/// What holds where a camera's file says nothing.
+impl Default for DetectConfig {
+    fn default() -> Self {
+        DetectConfig {
+            enabled: true,
+            algorithm: Algorithm::Seed,
+            effort: Effort::Auto,
+            fps: 10,
+            on_scene_change: OnSceneChange::Ignore,
+            warm_up: Duration::from_secs(5),
+            minimal_duration: Duration::from_secs(10),
+            width: 500,
+            blur: 11,
+            normalize: true,
+            frames: 2,
+            threshold: 10,
+            dilate: 8,
+            erode: 4,
+            min_area: Area::Share(1.067 / 100.0),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {

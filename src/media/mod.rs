@@ -7,6 +7,7 @@ pub mod detect;
 pub mod encode;
 pub mod jpeg;
 pub mod nal;
+pub mod new_file;
 pub mod overlay;
 pub mod packet;
 pub mod panes;

@@ -50,7 +50,7 @@ mod rtsp;
 mod units;
 mod wait;
 
-pub use chromium::Chromium;
+pub use chromium::{Chromium, FRAME_NUMBER};
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
 pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, ServerEvent, grep_all, recording_files};
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};

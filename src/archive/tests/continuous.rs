@@ -36,8 +36,14 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
         minimal_duration_us: 0,
         max_file_us: 1_000_000,
     };
-    let settings =
-        RecorderSettings { decisions, container: kind, audio: AudioMode::Auto, encode: None, detects: false };
+    let settings = RecorderSettings {
+        decisions,
+        schedule: None,
+        container: kind,
+        audio: AudioMode::Auto,
+        encode: None,
+        detects: false,
+    };
     let counters = Arc::new(Counters::default());
     let pool = Pool::start(1).unwrap();
     let recorder =

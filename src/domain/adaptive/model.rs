@@ -6,7 +6,7 @@
 use super::blobs::{Blob, Labels};
 use super::light::Exposure;
 use super::plane::Plane;
-use super::tracks::{Rect, Seen};
+use super::tracks::{Rect, Seen, Signs};
 
 /// Whose a cell is: it says how fast its background is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -344,12 +344,14 @@ impl Sums {
         let with = self.both - self.back;
         let light = with > -0.8 * self.back.max(0.01);
         Seen {
-            strength: self.strength / inside,
-            sharpness: self.steep / (self.slopes * self.ratio / inside).max(1e-6),
-            sameness: self.both / (self.now * self.back).sqrt().max(0.01),
-            ownness: self.own / self.edges.max(0.01),
-            change: self.changed / inside,
-            lit: if light { with * with / (self.edges * self.back).max(0.01) } else { 0.0 },
+            signs: Signs {
+                strength: self.strength / inside,
+                sharpness: self.steep / (self.slopes * self.ratio / inside).max(1e-6),
+                sameness: self.both / (self.now * self.back).sqrt().max(0.01),
+                ownness: self.own / self.edges.max(0.01),
+                change: self.changed / inside,
+                lit: if light { with * with / (self.edges * self.back).max(0.01) } else { 0.0 },
+            },
             unrest: self.threshold / inside / least,
             grain: (self.back / self.pixels.max(1.0)).sqrt(),
             ..Seen::default()

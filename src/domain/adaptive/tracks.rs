@@ -57,13 +57,9 @@ impl Rect {
     }
 }
 
-/// A blob and what its pixels say.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    pub rect: Rect,
-    pub cells: f32,
-    pub center: (f32, f32),
-    pub label: u16,
+/// What pixels say of what they may be of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
     /// Mean of difference by threshold.
     pub strength: f32,
     /// The steepest edges of the difference by its height: a hard edge has a third and more, a soft light little.
@@ -76,10 +72,33 @@ pub(super) struct Seen {
     pub change: f32,
     /// Share of the difference's edges that a change of light over the background's pattern explains.
     pub lit: f32,
+}
+
+/// A blob and what its pixels say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub rect: Rect,
+    pub cells: f32,
+    pub center: (f32, f32),
+    pub label: u16,
+    pub signs: Signs,
     /// Its threshold by the least one: above 1 where things came and went before.
     pub unrest: f32,
     /// How steep the background's own edges are there, in levels a pixel.
     pub grain: f32,
+}
+
+impl Signs {
+    /// Takes a look into the means, which come nearer to it by this part.
+    fn follow(&mut self, look: &Signs, part: f32) {
+        let mix = |mean: &mut f32, value: f32| *mean += (value - *mean) * part;
+        mix(&mut self.strength, look.strength);
+        mix(&mut self.sharpness, look.sharpness);
+        mix(&mut self.sameness, look.sameness);
+        mix(&mut self.ownness, look.ownness);
+        mix(&mut self.change, look.change);
+        mix(&mut self.lit, look.lit);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -108,12 +127,7 @@ pub(super) struct Track {
     velocity: (f32, f32),
     places: VecDeque<Place>,
     /// Means over its life, of recent looks.
-    pub strength: f32,
-    pub sharpness: f32,
-    pub sameness: f32,
-    pub ownness: f32,
-    pub change: f32,
-    pub lit: f32,
+    signs: Signs,
     /// Of its first look.
     pub unrest: f32,
 }
@@ -242,9 +256,7 @@ impl Tracks {
             }
         }
     }
-}
 
-impl Tracks {
     /// Are there more small things than ever walk about at once?
     pub fn is_flock(&self) -> bool {
         self.crowd > FLOCK
@@ -267,31 +279,20 @@ impl Track {
             light_since: None,
             velocity: (0.0, 0.0),
             places: VecDeque::from([place]),
-            strength: seen.strength,
-            sharpness: seen.sharpness,
-            sameness: seen.sameness,
-            ownness: seen.ownness,
-            change: seen.change,
-            lit: seen.lit,
+            signs: seen.signs,
             unrest: seen.unrest,
             seen,
         }
     }
 
     fn take(&mut self, now: f64, dt: f32, seen: Seen, labels: Vec<u16>) {
-        let mix = |mean: &mut f32, value: f32| *mean += (value - *mean) * (dt / 0.4).min(0.5);
-        mix(&mut self.strength, seen.strength);
-        mix(&mut self.sharpness, seen.sharpness);
-        mix(&mut self.sameness, seen.sameness);
-        mix(&mut self.ownness, seen.ownness);
-        mix(&mut self.change, seen.change);
-        mix(&mut self.lit, seen.lit);
+        self.signs.follow(&seen.signs, (dt / 0.4).min(0.5));
         let (before, after) = (self.seen.rect.center(), seen.rect.center());
         let part = (dt / 0.3).min(0.5);
         self.velocity.0 += ((after.0 - before.0) / dt.max(0.02) - self.velocity.0) * part;
         self.velocity.1 += ((after.1 - before.1) / dt.max(0.02) - self.velocity.1) * part;
         // Two percent and two pixels: less is the coder at work.
-        if seen.change > 0.02 {
+        if seen.signs.change > 0.02 {
             self.still_since = now;
         }
         self.places.push_back(Place { at: now, rect: seen.rect, center: seen.center });
@@ -307,7 +308,7 @@ impl Track {
     /// Is it what is left of something that went away, or a thing that does not move any more?
     pub fn absorbed(&mut self, now: f64, rules: &Rules) -> Option<Cause> {
         let still = now - self.still_since;
-        let ghost = self.ownness < 0.4 && still > 1.0;
+        let ghost = self.signs.ownness < 0.4 && still > 1.0;
         match (ghost, self.ghost_since) {
             (false, _) => self.ghost_since = None,
             (true, None) => self.ghost_since = Some(now),
@@ -316,12 +317,11 @@ impl Track {
         }
         // Nothing that stands before the background keeps the background's pattern: it was light after all.
         let share = self.seen.cells / (rules.width * rules.height);
-        let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
-        let light = surely
+        let light = self.is_surely_light()
             || share > 0.002
-                && (self.sameness > 0.97 && self.seen.sameness > 0.97 && self.seen.grain > 2.0
-                    || self.lit > 0.45 && self.seen.lit > 0.45 && self.seen.grain > 1.0
-                    || share > 0.01 && self.sharpness < 0.1);
+                && (self.signs.sameness > 0.97 && self.seen.signs.sameness > 0.97 && self.seen.grain > 2.0
+                    || self.signs.lit > 0.45 && self.seen.signs.lit > 0.45 && self.seen.grain > 1.0
+                    || share > 0.01 && self.signs.sharpness < 0.1);
         match (light, self.light_since) {
             (false, _) => self.light_since = None,
             (true, None) => self.light_since = Some(now),
@@ -331,22 +331,29 @@ impl Track {
         (still > STILL_S).then_some(Cause::Ghost)
     }
 
+    /// Does a change of light explain nearly all of it?
+    fn is_surely_light(&self) -> bool {
+        self.signs.lit.min(self.seen.signs.lit) > 0.8 && self.seen.grain > 3.0
+    }
+
     /// Looks like light, not like a thing. Small blobs are never light.
     pub fn is_light(&self, rules: &Rules) -> bool {
         let share = self.seen.cells / (rules.width * rules.height);
-        let (sharp, same) = (self.sharpness.min(self.seen.sharpness), self.sameness);
-        let faint = self.strength.min(self.seen.strength) < 2.3 && same.min(self.seen.sameness) > 0.87;
+        let (sharp, same) = (self.signs.sharpness.min(self.seen.signs.sharpness), self.signs.sameness);
+        let faint =
+            self.signs.strength.min(self.seen.signs.strength) < 2.3 && same.min(self.seen.signs.sameness) > 0.87;
         // An own edge would be between the picture's and the background's: here both have the same ones.
         let outside = |own: f32| !(0.0..=1.25).contains(&own);
-        let shaded = same > 0.88 && outside(self.ownness) && outside(self.seen.ownness);
-        let lit = self.lit.max(self.seen.lit) > 0.45 && self.seen.grain > 1.0;
-        let surely = self.lit.min(self.seen.lit) > 0.8 && self.seen.grain > 3.0;
-        surely || share > 0.001 && (lit || sharp < 0.12) || share > 0.002 && (faint || shaded) && self.sharpness < 0.25
+        let shaded = same > 0.88 && outside(self.signs.ownness) && outside(self.seen.signs.ownness);
+        let lit = self.signs.lit.max(self.seen.signs.lit) > 0.45 && self.seen.grain > 1.0;
+        self.is_surely_light()
+            || share > 0.001 && (lit || sharp < 0.12)
+            || share > 0.002 && (faint || shaded) && self.signs.sharpness < 0.25
     }
 
     /// Is it in a place where things came and went before, and no stronger than they?
     pub fn is_masked(&self) -> bool {
-        self.unrest > 1.35 && self.strength < 2.0
+        self.unrest > 1.35 && self.signs.strength < 2.0
     }
 
     /// Has it moved from its place, for long enough and far enough?
@@ -360,7 +367,7 @@ impl Track {
         if age < 0.18 + 0.4 * clutter || (self.hits as f32) < (0.6 + 0.2 * clutter) * self.looks as f32 {
             return false;
         }
-        if self.strength < 1.25 || self.change < 0.15 || self.is_light(rules) {
+        if self.signs.strength < 1.25 || self.signs.change < 0.15 || self.is_light(rules) {
             return false;
         }
         // Where leaves move and figures change, more is asked for.
@@ -390,7 +397,7 @@ impl Track {
                 continue;
             }
             // One side alone: out from behind something, or a light that grows: more is asked for.
-            let grown = growth >= (2.0 * need).max(0.35 * size) && self.sharpness > 0.15 && lasted > 0.25;
+            let grown = growth >= (2.0 * need).max(0.35 * size) && self.signs.sharpness > 0.15 && lasted > 0.25;
             if shift >= need || grown {
                 return true;
             }

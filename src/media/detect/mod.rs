@@ -118,29 +118,10 @@ fn use_one_thread() -> Result<(), DetectError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::domain::config::{Algorithm, Effort, OnSceneChange};
 
     fn config() -> DetectConfig {
-        DetectConfig {
-            enabled: true,
-            algorithm: Algorithm::Seed,
-            effort: Effort::Full,
-            fps: 10,
-            on_scene_change: OnSceneChange::Ignore,
-            warm_up: Duration::ZERO,
-            minimal_duration: Duration::ZERO,
-            width: 100,
-            blur: 5,
-            normalize: true,
-            frames: 2,
-            threshold: 10,
-            dilate: 2,
-            erode: 1,
-            min_area: Area::Pixels(50),
-        }
+        DetectConfig { width: 100, blur: 5, dilate: 2, erode: 1, min_area: Area::Pixels(50), ..DetectConfig::default() }
     }
 
     /// A slope with a white box whose left edge is at `left`.

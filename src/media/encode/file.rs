@@ -3,7 +3,7 @@
 //! Belongs here: the file and its end. Does not belong here: the encoder ([`super`]), what is drawn
 //! ([`crate::media::panes`]), recordings (the archive writes those).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::{Colour, Encoder, EncoderError, EncoderSettings, pixel_format};
 use crate::domain::stream::VideoCodec;
 use crate::media::av;
+use crate::media::new_file::NewFile;
 use crate::media::picture::{BgrView, FromBgr};
 
 /// Ticks a second of the file.
@@ -41,7 +42,7 @@ pub enum EncodeError {
 /// A video file under way. It has its name only when it is finished; dropped before that, nothing stays behind.
 pub struct VideoFile {
     path: PathBuf,
-    unfinished: Unfinished,
+    unfinished: NewFile,
     fault: Fault,
     output: context::Output,
     encoder: Encoder,
@@ -55,12 +56,8 @@ impl VideoFile {
     /// Begins a file of pictures of this size; both sides must be even.
     pub fn create(path: &Path, width: u32, height: u32) -> Result<Self, EncodeError> {
         av::init();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let unfinished = path.with_file_name(name);
-        let file = File::create(&unfinished).map_err(|cause| EncodeError::File { path: path.to_owned(), cause })?;
-        let unfinished = Unfinished(Some(unfinished));
-
+        let created = NewFile::create(path);
+        let (unfinished, file) = created.map_err(|cause| EncodeError::File { path: path.to_owned(), cause })?;
         let fault = Fault::default();
         let watched = context::StreamIo::from_write_seek(WatchedFile { file, fault: fault.clone() })?;
         let mut output = ffmpeg::format::output_to_stream(watched, None, Some("mp4"))?;
@@ -111,11 +108,11 @@ impl VideoFile {
         let ended = self.output.write_trailer();
         self.check_file()?;
         ended?;
-        let VideoFile { path, mut unfinished, fault, output, .. } = self;
+        let VideoFile { path, unfinished, fault, output, .. } = self;
         // Closing writes what libav still holds.
         drop(output);
         check(&path, &fault)?;
-        unfinished.rename(&path).map_err(|cause| EncodeError::File { path, cause })
+        unfinished.finish().map_err(|cause| EncodeError::File { path, cause })
     }
 
     fn receive(&mut self) -> Result<(), EncodeError> {
@@ -140,27 +137,6 @@ fn check(path: &Path, fault: &Fault) -> Result<(), EncodeError> {
     match fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(cause) => Err(EncodeError::File { path: path.to_owned(), cause }),
         None => Ok(()),
-    }
-}
-
-/// The file's name until it is whole; removed with this.
-struct Unfinished(Option<PathBuf>);
-
-impl Unfinished {
-    fn rename(&mut self, path: &Path) -> io::Result<()> {
-        if let Some(unfinished) = &self.0 {
-            fs::rename(unfinished, path)?;
-        }
-        self.0 = None;
-        Ok(())
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            fs::remove_file(path).ok();
-        }
     }
 }
 
@@ -202,6 +178,8 @@ impl Seek for WatchedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::media::testing;
 

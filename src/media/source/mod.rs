@@ -14,6 +14,7 @@ mod intake;
 mod libav;
 mod raw;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,23 @@ pub struct OpenOptions {
     /// A file ends after so much of its own time.
     pub at_most: Option<Duration>,
     pub audio: AudioMode,
+}
+
+impl OpenOptions {
+    /// A file's pictures, once, as fast as they can be read.
+    pub fn of_file(path: &Path) -> Self {
+        OpenOptions {
+            url: SourceUrl::new(path.to_string_lossy()),
+            transport: Transport::Tcp,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(10),
+            keyframe_timeout: KEYFRAME_TIMEOUT,
+            repeat: false,
+            real_time: false,
+            at_most: None,
+            audio: AudioMode::Off,
+        }
+    }
 }
 
 /// What kind of trouble a source is in.
