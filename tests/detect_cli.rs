@@ -12,7 +12,7 @@ use support::*;
 fn detect(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     Command::new(env!("CARGO_BIN_EXE_tarsier"))
-        .arg("detect")
+        .args(["detect", "--set", "detect.algorithm=seed"])
         .args(arguments)
         .current_dir(folder.path())
         .output()
@@ -202,7 +202,15 @@ fn a_live_stream_is_watched_until_a_signal_comes() {
     let clip = Clip::spec().seconds(20.0).motion(3.0, 4.0).make();
     let server = RtspServer::start(&[Mount::new("yard", &clip)]);
     let mut tarsier = Command::new(env!("CARGO_BIN_EXE_tarsier"))
-        .args(["detect", "--json", &server.url("yard"), "--set", "detect.warm_up=500ms"])
+        .args([
+            "detect",
+            "--json",
+            &server.url("yard"),
+            "--set",
+            "detect.algorithm=seed",
+            "--set",
+            "detect.warm_up=500ms",
+        ])
         .args(["--set", "detect.minimal_duration=1s"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

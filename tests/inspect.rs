@@ -26,7 +26,7 @@ impl Bench {
 
     fn inspect(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tarsier"))
-            .arg("inspect")
+            .args(["inspect", "--set", "detect.algorithm=seed"])
             .args(arguments)
             .current_dir(self.folder.path())
             .output()
@@ -336,7 +336,8 @@ fn serving(command: &mut Command) -> (Child, BufReader<ChildStdout>, String) {
 fn a_browser_on_this_machine_sees_the_panes() {
     let clip = Clip::spec().seconds(30.0).motion(1.0, 3.0).make();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
-    let (mut tarsier, mut stdout, address) = serving(command.args(["inspect", "--serve"]).arg(&clip.path));
+    let (mut tarsier, mut stdout, address) =
+        serving(command.args(["inspect", "--serve", "--set", "detect.algorithm=seed"]).arg(&clip.path));
     let address = address.as_str();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
 
@@ -387,7 +388,7 @@ fn a_live_stream_is_shown_and_drawn_for_as_long_as_is_said() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
     command
         .args(["inspect", &server.url("yard"), "--serve", "--out", "panes.mp4", "--for", "8s"])
-        .args(["--set", "detect.warm_up=1s"])
+        .args(["--set", "detect.warm_up=1s", "--set", "detect.algorithm=seed"])
         .current_dir(bench.folder.path());
     let (mut tarsier, mut stdout, address) = serving(&mut command);
     let mut viewer = TcpStream::connect(&address).unwrap();

@@ -11,7 +11,7 @@ use support::*;
 
 /// Runs tarsier in `folder`, which holds the archive `out`.
 fn tarsier(folder: &Path, arguments: &[&str], failpoints: &str) -> Output {
-    fs::write(folder.join("tarsier.yaml"), "archive: { path: out }\n").unwrap();
+    fs::write(folder.join("tarsier.yaml"), format!("archive: {{ path: out }}\n{SEED}")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
     command.args(arguments).current_dir(folder).env("FAILPOINTS", failpoints);
     let output = command.output().expect("tarsier starts");

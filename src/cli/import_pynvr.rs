@@ -243,6 +243,8 @@ impl Import {
         }
         self.values.push((Part::Camera, "source", text));
         self.conditional(Part::Camera, "cam");
+        // What it finds is what pynvr found.
+        self.values.push((Part::Camera, "detect.algorithm", "seed".to_owned()));
         self.carry(Part::Camera, "INITIAL_WAIT_INTERVAL_BEFORE_MOTION_DETECTION_SECS", "detect.warm_up", seconds);
         self.carry(Part::Camera, "MINIMAL_MOTION_DURATION", "detect.minimal_duration", seconds);
         self.carry(Part::Camera, "PRE_ALARM_RECORDING_SECONDS", "record.pre_alarm", seconds);

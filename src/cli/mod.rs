@@ -53,12 +53,12 @@ enum Command {
     },
     /// Find motion in a source and print when it happens
     #[command(
-        after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.threshold=15\n  tarsier detect night.mkv --sheet events.png"
+        after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.algorithm=seed\n  tarsier detect night.mkv --sheet events.png"
     )]
     Detect(detect::DetectArgs),
     /// Show what the detector sees: as a video, in a browser, and as a report
     #[command(
-        after_help = "Examples:\n  tarsier inspect clip.mp4 --out panes.mp4 --set detect.threshold=15\n  tarsier inspect --camera config.d/front-door.yaml --serve"
+        after_help = "Examples:\n  tarsier inspect clip.mp4 --out panes.mp4 --set detect.algorithm=seed\n  tarsier inspect --camera config.d/front-door.yaml --serve"
     )]
     Inspect(inspect::InspectArgs),
     /// Record one source without a daemon

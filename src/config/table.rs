@@ -148,7 +148,7 @@ pub(super) const CAMERA: &[Key] = &[
     key(
         "detect.algorithm",
         Choice { now: &["seed", "adaptive"], later: &[] },
-        Is("seed"),
+        Is("adaptive"),
         "`seed`: differences of blurred, normalised pictures; `adaptive`: what moves before a background that is learned",
     ),
     key(

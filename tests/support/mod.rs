@@ -52,7 +52,7 @@ mod wait;
 
 pub use chromium::{Chromium, FRAME_NUMBER};
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
-pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, ServerEvent, grep_all, recording_files};
+pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerEvent, grep_all, recording_files};
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
 pub use http_mjpeg::{MjpegServer, base64};
 pub use mounts::{SmallDisk, in_own_mounts};
