@@ -87,7 +87,7 @@ fn clip(folder: &Path, name: &str, truth: &Truth) -> PathBuf {
 
 /// The presets.
 fn seed() -> DetectConfig {
-    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
+    DetectConfig { algorithm: Algorithm::Seed, min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 fn adaptive() -> DetectConfig {

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use tarsier::clock;
-use tarsier::domain::config::{Area, DetectConfig};
+use tarsier::domain::config::{Algorithm, Area, DetectConfig};
 use tarsier::media::{Detector, LumaView};
 
 const PICTURES: usize = 60;
@@ -31,7 +31,7 @@ fn main() {
 }
 
 fn config() -> DetectConfig {
-    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
+    DetectConfig { algorithm: Algorithm::Seed, min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 fn cost_ms(config: &DetectConfig, planes: &[u8], width: u32, height: u32) -> f64 {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tarsier::domain::config::{Area, DetectConfig};
+use tarsier::domain::config::{Algorithm, Area, DetectConfig};
 use tarsier::media::detect::Stage;
 use tarsier::media::packet::Session;
 use tarsier::media::source::{self, Cancel, OpenOptions};
@@ -28,7 +28,7 @@ const STAGES: [(Stage, &str); 7] = [
 
 /// pynvr's own numbers.
 fn seed() -> DetectConfig {
-    DetectConfig { min_area: Area::Pixels(1500), ..DetectConfig::default() }
+    DetectConfig { algorithm: Algorithm::Seed, min_area: Area::Pixels(1500), ..DetectConfig::default() }
 }
 
 /// A still fractal with the noise of a sensor, through which boxes move and stop, as a camera would encode it.

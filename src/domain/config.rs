@@ -80,7 +80,7 @@ impl Default for DetectConfig {
     fn default() -> Self {
         DetectConfig {
             enabled: true,
-            algorithm: Algorithm::Seed,
+            algorithm: Algorithm::Adaptive,
             effort: Effort::Auto,
             fps: 10,
             on_scene_change: OnSceneChange::Ignore,

@@ -121,7 +121,15 @@ mod tests {
     use super::*;
 
     fn config() -> DetectConfig {
-        DetectConfig { width: 100, blur: 5, dilate: 2, erode: 1, min_area: Area::Pixels(50), ..DetectConfig::default() }
+        DetectConfig {
+            algorithm: Algorithm::Seed,
+            width: 100,
+            blur: 5,
+            dilate: 2,
+            erode: 1,
+            min_area: Area::Pixels(50),
+            ..DetectConfig::default()
+        }
     }
 
     /// A slope with a white box whose left edge is at `left`.
