@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tarsier::domain::config::EncodeConfig;
 use tarsier::domain::stream::VideoCodec;
-use tarsier::domain::zone::Zone;
+use tarsier::domain::timezone::Zone;
 use tarsier::media::packet::Session;
 use tarsier::media::source::{self, Cancel, OpenOptions};
 use tarsier::media::transcode::{Transcoder, TranscoderSettings};

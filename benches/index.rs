@@ -39,15 +39,8 @@ fn fill(index: &Index, recordings: i64) {
         index.restore(recording, id << 20);
         if id % 2 == 0 {
             let (start, end) = (start + TimeDelta::seconds(5), Some(start + TimeDelta::seconds(60)));
-            let reason = Reason::Motion;
-            index.restore_event(MotionEvent {
-                id: recordings + id,
-                camera,
-                start,
-                end,
-                reason,
-                max_score: Score::of(0.1),
-            });
+            let event = MotionEvent::new(recordings + id, camera, start, Reason::Motion);
+            index.restore_event(MotionEvent { end, max_score: Score::of(0.1), ..event });
         }
         if id % 10_000 == 0 {
             while !index.flush() {}

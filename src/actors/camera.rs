@@ -27,7 +27,6 @@ use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::{Gap, MotionEvent};
 use crate::domain::ring::RingBounds;
-use crate::domain::score::Score;
 use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
@@ -315,6 +314,7 @@ impl CameraActor {
         let detector = DetectorActor {
             camera: self.config.name.clone(),
             generation: self.detector.generation + 1,
+            recorded_zones: self.config.detect.zone_set(&self.config.record.zones),
             config: self.config.detect.clone(),
             ring: Arc::clone(&looked_at.ring),
             own_stream: self.detect.is_some(),
@@ -703,14 +703,9 @@ impl Handler<TriggerByHand> for CameraActor {
                 return;
             };
             let index = actor.shared.archive.index();
-            index.put_event(MotionEvent {
-                id: index.next_id(),
-                camera: actor.config.name.clone(),
-                start,
-                end: Some(start + actor.config.detect.minimal_duration),
-                reason: Reason::Manual,
-                max_score: Score::UNSEEN,
-            });
+            let end = Some(start + actor.config.detect.minimal_duration);
+            let event = MotionEvent::new(index.next_id(), &actor.config.name, start, Reason::Manual);
+            index.put_event(MotionEvent { end, ..event });
         });
     }
 }

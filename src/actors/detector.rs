@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 
 use super::guard::{CameraPart, guarded};
-use super::looker::{Change, Look, Looker};
+use super::looker::{Change, Look, Looker, Seen};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{CameraEntry, Registry};
 use crate::archive::index::Index;
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Event, Reason};
 use crate::domain::config::DetectConfig;
+use crate::domain::finding::{Cause, Finding, Region, ZoneSet};
 use crate::domain::motion::MotionChange;
 use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
@@ -36,6 +37,8 @@ pub struct DetectorActor {
     pub camera: String,
     pub generation: u64,
     pub config: DetectConfig,
+    /// Only motion in these zones is recorded; none: all.
+    pub recorded_zones: ZoneSet,
     pub ring: Arc<PacketRing>,
     /// It looks at another stream than the one that is recorded.
     pub own_stream: bool,
@@ -75,23 +78,54 @@ struct OpenEvent {
     session: Arc<Session>,
     onset_us: i64,
     last_us: i64,
+    zones: ZoneSet,
+    /// Largest share so far of a picture with boxes.
+    strongest: f64,
+    /// From when on it is recorded, where only some zones are.
+    recorded_us: Option<i64>,
 }
 
 impl OpenEvent {
     /// Takes the pictures of a turn; the same ones again change nothing.
-    fn see(&mut self, shares: &[(Arc<Session>, i64, f64)]) {
-        for (session, pts_us, share) in shares {
-            if session.id == self.session.id && *pts_us >= self.onset_us {
-                self.row.max_score = self.row.max_score.max(Score::of(*share));
-                self.last_us = self.last_us.max(*pts_us);
+    fn see(&mut self, pictures: &[Seen]) {
+        for Seen { session, pts_us, share, finding } in pictures {
+            if session.id != self.session.id || *pts_us < self.onset_us {
+                continue;
+            }
+            self.row.max_score = self.row.max_score.max(Score::of(*share));
+            self.last_us = self.last_us.max(*pts_us);
+            self.zones = self.zones.union(finding.zones);
+            if !finding.regions.is_empty() && *share > self.strongest {
+                self.strongest = *share;
+                self.row.boxes = boxes(finding);
             }
         }
     }
 
     /// It ended at this time, or with the last picture of its session.
-    fn ended(self, end_us: i64) -> MotionEvent {
-        MotionEvent { end: Some(self.session.utc(end_us.min(self.last_us))), ..self.row }
+    fn ended(self, end_us: i64, config: &DetectConfig) -> MotionEvent {
+        let (end, zones) = (Some(self.session.utc(end_us.min(self.last_us))), config.zone_names(self.zones));
+        MotionEvent { end, zones, ..self.row }
     }
+}
+
+/// The largest boxes of a picture, as a row keeps them.
+fn boxes(finding: &Finding) -> Vec<Region> {
+    const MOST: usize = 8;
+    let mut boxes = finding.regions.clone();
+    boxes.sort_by(|a, b| (b.width * b.height).total_cmp(&(a.width * a.height)));
+    boxes.truncate(MOST);
+    // Finer than any picture; and a row is short.
+    let short = |share: f32| (share.clamp(0.0, 1.0) * 1e4).round() / 1e4;
+    boxes
+        .into_iter()
+        .map(|Region { left, top, width, height }| Region {
+            left: short(left),
+            top: short(top),
+            width: short(width),
+            height: short(height),
+        })
+        .collect()
 }
 
 enum LookerState {
@@ -199,7 +233,7 @@ impl DetectorActor {
                 if ended.is_some() {
                     let last = looker.drain();
                     look.changes.extend(last.changes);
-                    look.shares.extend(last.shares);
+                    look.seen.extend(last.seen);
                     look.decoded += last.decoded;
                     look.looked = last.looked.or(look.looked);
                 }
@@ -230,16 +264,16 @@ impl DetectorActor {
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
         }
-        let scores = look.shares.iter().map(|(session, pts_us, share)| (session.utc(*pts_us), Score::of(*share)));
+        let scores = look.seen.iter().map(|seen| (seen.session.utc(seen.pts_us), Score::of(seen.share)));
         self.index.see(&self.camera, scores);
         for change in look.changes {
             if let Some(event) = &mut self.work.event {
-                event.see(&look.shares);
+                event.see(&look.seen);
             }
             self.publish_change(change);
         }
         if let Some(event) = &mut self.work.event {
-            event.see(&look.shares);
+            event.see(&look.seen);
         }
         self.work.settled |= look.looked.is_some();
         let is_news = look.looked.is_some() || look.passed.is_some();
@@ -254,20 +288,22 @@ impl DetectorActor {
     }
 
     fn publish_change(&mut self, change: Change) {
-        let Change { session, seq, motion } = change;
+        let Change { session, seq, motion, finding } = change;
         let camera = self.camera.clone();
         match motion {
             MotionChange::Started { onset_us } => {
                 self.entry.counters.motion_events.fetch_add(1, Ordering::Relaxed);
                 self.entry.update(|status| status.motion = true);
                 let at = session.utc(onset_us);
-                tracing::info!(%at, "motion");
-                self.registry.tell(Event::MotionStarted { camera, at });
-                self.begin_event(&session, onset_us);
-                self.trigger(&session, seq, onset_us, onset_us);
+                let zones = self.config.zone_names(finding.zones);
+                tracing::info!(%at, cause = finding.cause.map(Cause::name), zones = zones.join(","), "motion");
+                let boxes = boxes(&finding);
+                self.registry.tell(Event::MotionStarted { camera, at, cause: finding.cause, zones, boxes });
+                self.begin_event(&session, onset_us, &finding);
+                self.trigger_where_recorded(&session, seq, onset_us, onset_us, &finding);
             }
             MotionChange::Prolonged { onset_us, last_motion_us } => {
-                self.trigger(&session, seq, onset_us, last_motion_us);
+                self.trigger_where_recorded(&session, seq, onset_us, last_motion_us, &finding);
             }
             MotionChange::Ended { last_motion_us, .. } => {
                 let held_us = self.config.minimal_duration.as_micros() as i64;
@@ -280,23 +316,48 @@ impl DetectorActor {
         }
     }
 
-    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64) {
+    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64, finding: &Finding) {
         self.end_event(i64::MAX);
+        let start = session.utc(onset_us);
         let row = MotionEvent {
-            id: self.index.next_id(),
-            camera: self.camera.clone(),
-            start: session.utc(onset_us),
-            end: None,
-            reason: Reason::Motion,
-            max_score: Score::UNSEEN,
+            cause: finding.cause,
+            zones: self.config.zone_names(finding.zones),
+            boxes: boxes(finding),
+            ..MotionEvent::new(self.index.next_id(), &self.camera, start, Reason::Motion)
         };
         self.index.put_event(row.clone());
-        self.work.event = Some(OpenEvent { row, session: Arc::clone(session), onset_us, last_us: onset_us });
+        self.work.event = Some(OpenEvent {
+            row,
+            session: Arc::clone(session),
+            onset_us,
+            last_us: onset_us,
+            zones: finding.zones,
+            strongest: 0.0,
+            recorded_us: None,
+        });
     }
 
     fn end_event(&mut self, end_us: i64) {
         if let Some(event) = self.work.event.take() {
-            self.index.put_event(event.ended(end_us));
+            self.index.put_event(event.ended(end_us, &self.config));
+        }
+    }
+
+    /// Triggers unless only other zones are recorded: then the recording begins with the first picture in one that is.
+    fn trigger_where_recorded(
+        &mut self,
+        session: &Arc<Session>,
+        seq: u64,
+        onset_us: i64,
+        last_motion_us: i64,
+        finding: &Finding,
+    ) {
+        if self.recorded_zones.is_empty() {
+            return self.trigger(session, seq, onset_us, last_motion_us);
+        }
+        if let Some(event) = self.work.event.as_mut().filter(|_| finding.zones.meets(self.recorded_zones)) {
+            let recorded_us = *event.recorded_us.get_or_insert(last_motion_us);
+            self.trigger(session, seq, recorded_us, last_motion_us);
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::config::DetectConfig;
+use crate::domain::finding::Finding;
 use crate::domain::motion::{Motion, MotionChange};
 use crate::domain::ring::Read;
 use crate::domain::stream::Track;
@@ -45,8 +46,8 @@ pub struct Looker {
 pub struct Look {
     /// In order, each with its session and the sequence of the frame that decided.
     pub changes: Vec<Change>,
-    /// How much of each picture changed: its session, its time, and the share of it.
-    pub shares: Vec<(Arc<Session>, i64, f64)>,
+    /// Every picture that was looked at.
+    pub seen: Vec<Seen>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -64,6 +65,18 @@ pub struct Change {
     pub session: Arc<Session>,
     pub seq: u64,
     pub motion: MotionChange,
+    /// What the picture that decided was found to show; of an end, nothing.
+    pub finding: Finding,
+}
+
+/// How much of a picture changed.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub session: Arc<Session>,
+    pub pts_us: i64,
+    /// Of the picture.
+    pub share: f64,
+    pub finding: Finding,
 }
 
 impl Looker {
@@ -172,7 +185,7 @@ impl Looker {
             if let Some(old) = self.session.replace(Arc::clone(&packet.session)) {
                 self.decode(None, &old, look);
                 if let Some(motion) = self.motion.end() {
-                    look.changes.push(Change { session: old, seq, motion });
+                    look.changes.push(Change { session: old, seq, motion, finding: Finding::default() });
                 }
                 // A new connection is a new scene: settle again.
                 self.motion = Motion::new(
@@ -206,10 +219,12 @@ impl Looker {
                 Ok(score) => {
                     let (width, height) = detector.picture_size();
                     let share = f64::from(score.changed_pixels) / (f64::from(width) * f64::from(height)).max(1.0);
-                    look.shares.push((Arc::clone(session), pts_us, share));
-                    if let Some(change) = motion.look(session.id, pts_us, score.moving) {
-                        look.changes.push(Change { session: Arc::clone(session), seq, motion: change });
+                    let finding = score.finding;
+                    if let Some(motion) = motion.look(session.id, pts_us, score.moving) {
+                        let (session, finding) = (Arc::clone(session), finding.clone());
+                        look.changes.push(Change { session, seq, motion, finding });
                     }
+                    look.seen.push(Seen { session: Arc::clone(session), pts_us, share, finding });
                 }
                 Err(error) => fault = Some(error.to_string()),
             }

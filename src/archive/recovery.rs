@@ -20,7 +20,6 @@ use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
-use crate::domain::score::Score;
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
@@ -491,8 +490,8 @@ impl Scan<'_> {
         };
         let is_event = matches!(reason, Reason::Motion | Reason::Manual);
         if is_event && start <= end && self.index.events(&at_start)?.items.is_empty() {
-            let (id, camera) = (self.index.next_id(), camera.to_owned());
-            self.index.put_event(MotionEvent { id, camera, start, end: Some(end), reason, max_score: Score::UNSEEN });
+            let event = MotionEvent::new(self.index.next_id(), camera, start, reason);
+            self.index.put_event(MotionEvent { end: Some(end), ..event });
         }
         Ok(())
     }
@@ -681,14 +680,7 @@ pub(super) mod tests {
         let start = minutes_ago(5);
         let open = row(1, "yard", start);
         place.write(&open, false);
-        let event = |id, camera: &str, start| MotionEvent {
-            id,
-            camera: camera.into(),
-            start,
-            end: None,
-            reason: Reason::Motion,
-            max_score: Score::UNSEEN,
-        };
+        let event = |id, camera: &str, start| MotionEvent::new(id, camera, start, Reason::Motion);
         {
             let index = place.open();
             index.put(open);

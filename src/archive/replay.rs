@@ -220,6 +220,7 @@ mod tests {
     use crate::archive::recovery::repair_open;
     use crate::archive::recovery::tests::{Place, closed, minutes_ago, row};
     use crate::domain::camera::{GapCause, Reason};
+    use crate::domain::finding::{Cause, Region};
     use crate::domain::recording::RecordingQuery;
     use crate::domain::score::{Score, Series};
 
@@ -369,13 +370,14 @@ mod tests {
                 }
                 Deed::Move { camera, minutes, seconds, score } => {
                     let start = minutes_ago(minutes);
-                    let reason = Reason::Motion;
-                    let camera = CAMERAS[camera].to_owned();
-                    let event =
-                        MotionEvent { id: index.next_id(), camera, start, end: None, reason, max_score: Score::UNSEEN };
+                    let event = MotionEvent::new(index.next_id(), CAMERAS[camera], start, Reason::Motion);
                     index.put_event(event.clone());
                     let end = Some(start + TimeDelta::seconds(seconds));
-                    index.put_event(MotionEvent { end, max_score: Score::of_byte(score), ..event });
+                    let max_score = Score::of_byte(score);
+                    let (cause, zones) = (Some(Cause::SceneChange), vec!["gate".to_owned()]);
+                    let share = f32::from(score) / 255.0;
+                    let boxes = vec![Region { left: share, top: 0.25, width: 0.1, height: share / 3.0 }];
+                    index.put_event(MotionEvent { end, max_score, cause, zones, boxes, ..event });
                 }
                 Deed::Look { camera, minutes, ref bytes } => {
                     let time = |second: usize| minutes_ago(minutes) + TimeDelta::seconds(second as i64);

@@ -374,10 +374,11 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::finding::Finding;
 
     fn score(changed_pixels: u32) -> Score {
         let moving = changed_pixels >= 1500;
-        Score { changed_pixels, level_pixels: 1500, moving, cause: None, regions: Vec::new() }
+        Score { changed_pixels, level_pixels: 1500, moving, finding: Finding::default() }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::global::ZoneText;
-use super::problem::{Mark, Problem};
+use super::places::{PolygonList, RawZone};
+use super::problem::{Mark, Problem, one_line};
 use super::settings::Settings;
-use super::table::CAMERA;
+use super::table::{CAMERA, nearest};
 use super::text;
 use super::units::{AreaText, Bytes, PictureSizeText, RateText, Span};
 use crate::domain::config::{
@@ -19,6 +20,7 @@ use crate::domain::config::{
 use crate::domain::schedule::Schedule;
 use crate::domain::source_url::{SourceKind, SourceUrl};
 use crate::domain::stream::VideoCodec;
+use crate::domain::zone::{Polygon, Zone};
 
 /// Its places are numbers of 32 bits.
 const LONGEST_AVI: Duration = Duration::from_secs(3600);
@@ -62,12 +64,15 @@ struct RawDetect {
     dilate: u32,
     erode: u32,
     min_area: AreaText,
+    masks: Option<Vec<PolygonList>>,
+    zones: Option<Vec<RawZone>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRecord {
     mode: RecordMode,
+    zones: Option<Vec<String>>,
     schedule: Option<String>,
     timezone: ZoneText,
     pre_alarm: Span,
@@ -180,6 +185,25 @@ pub(super) fn build(
     if raw.repeat && source.kind() != SourceKind::File {
         problems.push(at("loop").problem("only a file can be repeated", "remove `loop`".to_owned()));
     }
+    let masks: Vec<Polygon> = raw.detect.masks.unwrap_or_default().into_iter().map(|mask| mask.0).collect();
+    let zones: Vec<Zone> = raw.detect.zones.unwrap_or_default().into_iter().map(Zone::from).collect();
+    let recorded_zones = raw.record.zones.clone().unwrap_or_default();
+    if !zones.is_empty() && raw.detect.algorithm == Algorithm::Seed {
+        let hint = "set `detect.algorithm` to `adaptive`, or use `detect.masks`".to_owned();
+        problems.push(at("detect.zones").problem("`seed` knows no zones", hint));
+    }
+    for name in &recorded_zones {
+        let known = || zones.iter().map(|zone| zone.name.as_str());
+        if known().any(|known| known == name) {
+            continue;
+        }
+        let hint = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if zones.is_empty() => "there are no `detect.zones`".to_owned(),
+            None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        problems.push(at("record.zones").problem(format!("no zone is called `{}`", one_line(name)), hint));
+    }
     let (encode, container) = encoding(&raw.record, settings, file, problems);
     // The table has read it once already.
     let schedule = raw.record.schedule.as_deref().and_then(|text| Schedule::parse(text, raw.record.timezone.0).ok());
@@ -211,9 +235,12 @@ pub(super) fn build(
             dilate: raw.detect.dilate,
             erode: raw.detect.erode,
             min_area: raw.detect.min_area.0,
+            masks,
+            zones,
         },
         record: RecordConfig {
             mode: raw.record.mode,
+            zones: recorded_zones,
             schedule,
             pre_alarm: raw.record.pre_alarm.0,
             container,

@@ -16,6 +16,7 @@ pub(super) fn print(title: &str, table: &'static [Key], settings: &Settings, out
             open = section;
         }
         let (value, place) = match (settings.get(key.path), key.preset) {
+            (Some(setting), _) if setting.value.is_sequence() => (setting.shown.clone(), setting.at.to_string()),
             (Some(setting), _) => (scalar(&setting.shown), setting.at.to_string()),
             (None, Preset::Is(text) | Preset::OrNone(text)) => (scalar(text), "default".to_owned()),
             (None, Preset::Nothing | Preset::Required) => ("null".to_owned(), "default".to_owned()),

@@ -11,7 +11,7 @@ use super::table::GLOBAL;
 use super::units::{Bytes, FreeText, SyncText};
 use crate::domain::config::{ArchiveConfig, GlobalConfig, LogConfig, LogFormat, WebConfig};
 use crate::domain::layout::Layout;
-use crate::domain::zone::Zone;
+use crate::domain::timezone::Zone;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

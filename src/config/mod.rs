@@ -12,6 +12,7 @@ mod camera;
 mod effective;
 mod expand;
 mod global;
+mod places;
 mod problem;
 mod scan;
 mod settings;
@@ -274,6 +275,13 @@ fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: 
         problems.push(settings::unknown(CAMERA, section, last, at));
         return;
     };
+    if matches!(key.kind, table::Kind::List(_)) {
+        // Written as in a file.
+        let (tree, mut found) = tree::parse(&at.file, text, &*loaded.environment);
+        problems.append(&mut found);
+        let nothing = Node { at: at.clone(), content: Content::Null };
+        return settings.put(key, &tree.unwrap_or(nothing), problems);
+    }
     let content = match expand(text, &*loaded.environment) {
         Ok(expanded) => Content::Scalar(Scalar { text: expanded, written: text.to_owned() }),
         Err((what, hint)) => {

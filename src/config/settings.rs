@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 use serde_yaml::{Mapping, Value};
 
+use super::places;
 use super::problem::{Mark, Problem, one_line};
 use super::table::{CAMERA, Fault, GLOBAL, Key, Kind, Preset, nearest};
 use super::tree::{Content, Node};
@@ -154,7 +155,14 @@ fn read_value(key: &'static Key, node: &Node) -> Result<Option<Setting>, Problem
             Err(fault) => (fault, show(key, &scalar.written)),
         },
         Content::Map(_) => (Fault { reason: None, hint: None }, Some("a section".to_owned())),
-        Content::List => (Fault { reason: None, hint: None }, Some("a list".to_owned())),
+        Content::List(nodes) => match key.kind {
+            Kind::List(items) => {
+                let value = places::read(key.path, items, nodes)?;
+                let shown = serde_json::to_string(&value).unwrap_or_default();
+                return Ok(Some(Setting { value, shown, at: node.at.clone() }));
+            }
+            _ => (Fault { reason: None, hint: None }, Some("a list".to_owned())),
+        },
     };
     let (Fault { reason, hint }, shown) = fault;
     let what = match (reason, shown) {

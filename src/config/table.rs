@@ -8,7 +8,7 @@ use serde_yaml::Value;
 use super::tree::Scalar;
 use super::units::{AreaText, Bytes, FreeText, Hint, PictureSizeText, RateText, Span, SyncText};
 use crate::domain::source_url::{SourceKind, SourceUrl, redact_urls};
-use crate::domain::zone::Zone as TimeZone;
+use crate::domain::timezone::Zone as TimeZone;
 
 /// One key of the configuration.
 pub(super) struct Key {
@@ -62,6 +62,18 @@ pub(super) enum Kind {
     PictureSize,
     /// Pictures a second.
     Rate,
+    /// A list, read by [`super::places`].
+    List(Items),
+}
+
+/// What a list holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Items {
+    /// Polygons.
+    Masks,
+    Zones,
+    /// Names of zones.
+    ZoneNames,
 }
 
 use Kind::*;
@@ -190,10 +202,31 @@ pub(super) const CAMERA: &[Key] = &[
         "`seed`: changed area from which a picture is motion: a share of the picture, or pixels of the scaled picture",
     ),
     key(
+        "detect.masks",
+        List(Items::Masks),
+        Nothing,
+        "places where nothing counts, such as a street or a clock in the picture; corners as shares of the picture's \
+         width and height from the upper left",
+    ),
+    key(
+        "detect.zones",
+        List(Items::Zones),
+        Nothing,
+        "places with a `name` and a `polygon`, and by choice (`adaptive` only) `min_area` and `max_area` in percent of \
+         the picture, `sensitivity` 1 to 100 (50 is as elsewhere) and `dwell`, how long a thing has to be there; events \
+         say which zones they touch",
+    ),
+    key(
         "record.mode",
         Choice { now: &["motion", "continuous", "off"], later: &[] },
         Is("motion"),
         "record events, everything or nothing",
+    ),
+    key(
+        "record.zones",
+        List(Items::ZoneNames),
+        Nothing,
+        "only motion in these of `detect.zones` is recorded; without it, all motion is",
     ),
     key(
         "record.schedule",
@@ -342,6 +375,9 @@ impl Kind {
             Source => "an address, a device or a file".to_owned(),
             PictureSize => "width and height such as `1280x720`, both even and from 16 to 8192".to_owned(),
             Rate => "a number from 0.1 to 60".to_owned(),
+            List(Items::Masks) => "a list of polygons such as `[[0, 0], [0.4, 0], [0.4, 0.1], [0, 0.1]]`".to_owned(),
+            List(Items::Zones) => "a list of zones, each with `name` and `polygon`".to_owned(),
+            List(Items::ZoneNames) => "a list of names of `detect.zones`".to_owned(),
         }
     }
 
@@ -396,6 +432,7 @@ impl Kind {
             Source => source(text).map(|()| string()),
             PictureSize => Ok(text.parse::<PictureSizeText>().map(|_| string())?),
             Rate => Ok(text.parse::<RateText>().map(|_| string())?),
+            List(_) => Err(None.into()),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 use crate::domain::config::{
     Area, AudioMode, ContainerKind, DetectConfig, MinFree, RecordMode, SyncCadence, Transport,
 };
-use crate::domain::zone::Zone;
+use crate::domain::timezone::Zone;
 
 const CANARY: &str = "canary-p@ss/w0rd";
 

@@ -29,8 +29,7 @@ pub(super) enum Content {
     Broken,
     Scalar(Scalar),
     Map(Vec<Entry>),
-    /// No key takes one yet, so its items are only checked.
-    List,
+    List(Vec<Node>),
 }
 
 /// A value as text; what type it is, its key decides.
@@ -175,11 +174,12 @@ impl<'a> Builder<'a> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Content, Stop> {
+        let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Content::List),
-                (event, span) => self.node(event, span, depth + 1)?,
-            };
+                (Event::SequenceEnd, _) => return Ok(Content::List(items)),
+                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            }
         }
     }
 

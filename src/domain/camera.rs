@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::finding::{Cause, Region};
+
 /// The state of a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +183,9 @@ pub enum Event {
     MotionStarted {
         camera: String,
         at: DateTime<Utc>,
+        cause: Option<Cause>,
+        zones: Vec<String>,
+        boxes: Vec<Region>,
     },
     MotionEnded {
         camera: String,

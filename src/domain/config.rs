@@ -9,10 +9,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::finding::ZoneSet;
 use super::layout::Layout;
 use super::schedule::Schedule;
 use super::source_url::SourceUrl;
 use super::stream::VideoCodec;
+use super::zone::{Polygon, Zone};
 
 /// One camera, as `config.d/NAME.yaml` and the defaults under it give it.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +75,24 @@ pub struct DetectConfig {
     pub erode: u32,
     /// Changed area from which a picture is motion.
     pub min_area: Area,
+    /// Places where nothing counts.
+    pub masks: Vec<Polygon>,
+    /// Places with names and rules of their own (`adaptive`); at most [`ZoneSet::MOST`].
+    pub zones: Vec<Zone>,
+}
+
+impl DetectConfig {
+    /// The zones of these names; unknown ones are none.
+    pub fn zone_set(&self, names: &[String]) -> ZoneSet {
+        let mut set = ZoneSet::default();
+        self.zones.iter().enumerate().filter(|(_, zone)| names.contains(&zone.name)).for_each(|(n, _)| set.insert(n));
+        set
+    }
+
+    /// The names of these zones.
+    pub fn zone_names(&self, set: ZoneSet) -> Vec<String> {
+        self.zones.iter().enumerate().filter(|(n, _)| set.contains(*n)).map(|(_, zone)| zone.name.clone()).collect()
+    }
 }
 
 /// What holds where a camera's file says nothing.
@@ -94,6 +114,8 @@ impl Default for DetectConfig {
             dilate: 8,
             erode: 4,
             min_area: Area::Share(1.067 / 100.0),
+            masks: Vec::new(),
+            zones: Vec::new(),
         }
     }
 }
@@ -145,6 +167,8 @@ impl Area {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordConfig {
     pub mode: RecordMode,
+    /// Only motion in these of `detect.zones` is recorded; none: all.
+    pub zones: Vec<String>,
     /// Where one of its rules holds, it says the mode.
     pub schedule: Option<Schedule>,
     /// Video from before the trigger that is in the file.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::camera::Reason;
-use super::zone::Zone;
+use super::timezone::Zone;
 
 /// Time specifiers that give something fit for a file's name. chrono knows more; those would put spaces, colons
 /// or slashes into names, or can't be formatted at all.

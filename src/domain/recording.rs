@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::camera::{GapCause, Reason};
+use super::finding::{Cause, Region};
 use super::score::Score;
 
 /// One file of the archive.
@@ -69,6 +70,32 @@ pub struct MotionEvent {
     pub reason: Reason,
     /// The largest while it lasted; known when it is over.
     pub max_score: Score,
+    /// What began it; None for one by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The names of the zones that it touched, in the order of the configuration; known when it is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Where something moved in its strongest picture, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boxes: Vec<Region>,
+}
+
+impl MotionEvent {
+    /// One that begins; nothing is known of what it was yet.
+    pub fn new(id: i64, camera: impl Into<String>, start: DateTime<Utc>, reason: Reason) -> Self {
+        MotionEvent {
+            id,
+            camera: camera.into(),
+            start,
+            end: None,
+            reason,
+            max_score: Score::UNSEEN,
+            cause: None,
+            zones: Vec::new(),
+            boxes: Vec::new(),
+        }
+    }
 }
 
 /// Which rows, newest first. Rows that overlap `from..to` count.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, NaiveTime, Timelike, Utc};
 
 use super::config::RecordMode;
-use super::zone::Zone;
+use super::timezone::Zone;
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const MINUTES_A_DAY: u32 = 24 * 60;

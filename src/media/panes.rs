@@ -19,8 +19,9 @@ use opencv::imgproc::{
 use opencv::imgproc::{draw_contours, find_contours, get_text_size, put_text, resize};
 use opencv::prelude::*;
 
-use super::detect::{Cause, DetectError, Detector, Score, Stage, StageView};
+use super::detect::{DetectError, Detector, Score, Stage, StageView};
 use super::picture::BgrView;
+use crate::domain::finding::Cause;
 use crate::domain::motion::MotionState;
 
 /// A pane fits into this, and is no smaller than that.
@@ -183,10 +184,10 @@ impl Panes {
         self.say(&state, 10, top + 28, 0.75, colour)?;
         self.say(facts.time, 10, top + 54, 0.5, WORDS)?;
         let share = |pixels: u32| 100.0 * f64::from(pixels) / f64::from(picture_pixels.max(1));
-        let &Score { changed_pixels, level_pixels, moving, cause, .. } = facts.score;
+        let &Score { changed_pixels, level_pixels, moving, ref finding } = facts.score;
         let changed = format!("changed {changed_pixels} px  {:.2} %", share(changed_pixels));
         self.say(&changed, 10, top + 78, 0.45, if moving { RED } else { WORDS })?;
-        let why_not = cause.filter(|cause| *cause != Cause::Motion).map_or("", Cause::name);
+        let why_not = finding.cause.filter(|cause| *cause != Cause::Motion).map_or("", Cause::name);
         let level = format!("level {level_pixels} px  {:.2} %  {why_not}", share(level_pixels));
         self.say(&level, 10, top + 100, 0.45, FAINT)?;
         Ok(())

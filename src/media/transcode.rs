@@ -17,7 +17,7 @@ use super::packet::{Packet, Session};
 use super::picture::{Picture, Scaler};
 use crate::domain::config::EncodeConfig;
 use crate::domain::stream::{StreamInfo, Track, VideoTrack};
-use crate::domain::zone::Zone;
+use crate::domain::timezone::Zone;
 
 /// Ticks a second where pictures keep their own times. All usual rates are whole ticks of it.
 const FREE_TIMESCALE: u32 = 30_000;

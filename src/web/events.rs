@@ -17,6 +17,7 @@ use super::query::Query;
 use super::recordings::check_camera;
 use super::{AppState, Problem};
 use crate::domain::camera::{Event, Reason};
+use crate::domain::finding::{Cause, Region};
 use crate::domain::recording::MotionEvent;
 
 /// How often a quiet stream says that it is alive; this also finds listeners that are gone.
@@ -37,6 +38,12 @@ pub struct ListedEvent {
     reason: Reason,
     /// The largest share of the picture that changed, 0 to 1; null while the event goes on, and where nobody looked.
     max_score: Option<f64>,
+    /// What began it; null where it was asked for by hand, and where nobody knows any more.
+    cause: Option<Cause>,
+    /// The zones that it touched, those of the whole event once that is over.
+    zones: Vec<String>,
+    /// Where something moved in its strongest picture, in shares of the picture, the largest first.
+    boxes: Vec<Region>,
     /// The ids of the recordings that hold some of it, oldest first.
     recordings: Vec<i64>,
 }
@@ -91,8 +98,9 @@ fn wants_stream(request: &HttpRequest) -> bool {
 }
 
 fn listed((event, recordings): (MotionEvent, Vec<i64>)) -> ListedEvent {
-    let MotionEvent { id, camera, start, end, reason, max_score } = event;
-    ListedEvent { event: "motion", id, camera, start, end, reason, max_score: max_score.short_share(), recordings }
+    let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes } = event;
+    let max_score = max_score.short_share();
+    ListedEvent { event: "motion", id, camera, start, end, reason, max_score, cause, zones, boxes, recordings }
 }
 
 /// What a listener is told that could not keep up.

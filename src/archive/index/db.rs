@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use serde::Serialize;
 
 use super::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
 use super::queue::{Change, Place, Queue, Waiting};
 use crate::domain::camera::{GapCause, Reason};
+use crate::domain::finding::Cause;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
@@ -93,6 +95,12 @@ pub(super) const MIGRATIONS: [&str; 4] = [
     -- See `note_disorder`.
     INSERT INTO meta SELECT 'disorder_us', coalesce(max(latest_us - start_us), 0)
         FROM (SELECT start_us, max(start_us) OVER (ORDER BY seq, id) AS latest_us FROM recordings);
+",
+    "
+    ALTER TABLE events ADD COLUMN cause TEXT;
+    -- Lists as JSON.
+    ALTER TABLE events ADD COLUMN zones TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE events ADD COLUMN boxes TEXT NOT NULL DEFAULT '[]';
 ",
 ];
 
@@ -522,9 +530,12 @@ fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
 fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score) VALUES (?, ?, ?, ?, ?, ?)
+            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score, cause, zones, boxes)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET
-                end_us = excluded.end_us, max_score = excluded.max_score WHERE excluded.end_us IS NOT NULL",
+                end_us = excluded.end_us, max_score = excluded.max_score, cause = excluded.cause,
+                zones = excluded.zones, boxes = excluded.boxes
+             WHERE excluded.end_us IS NOT NULL",
         )?
         .execute(params![
             event.id,
@@ -533,8 +544,16 @@ fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<(
             event.end.map(|end| end.timestamp_micros()),
             event.reason.name(),
             event.max_score.byte(),
+            event.cause.map(Cause::name),
+            list(&event.zones),
+            list(&event.boxes),
         ])
         .map(|_| ())
+}
+
+/// A list as it is kept.
+fn list<T: Serialize>(items: &[T]) -> String {
+    serde_json::to_string(items).unwrap_or_else(|_| "[]".to_owned())
 }
 
 /// Puts a minute in beside what is known of it already, and tells what is known now.
@@ -631,6 +650,9 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<MotionEvent> {
         end: row.get::<_, Option<i64>>(3)?.map(utc),
         reason: Reason::from_name(&reason).unwrap_or(Reason::Motion),
         max_score: Score::of_byte(row.get(5)?),
+        cause: row.get::<_, Option<String>>(6)?.and_then(|name| Cause::from_name(&name)),
+        zones: serde_json::from_str(&row.get::<_, String>(7)?).unwrap_or_default(),
+        boxes: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
     })
 }
 

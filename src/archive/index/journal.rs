@@ -265,6 +265,7 @@ mod tests {
     use super::super::tests::{at, recording};
     use super::*;
     use crate::domain::camera::{GapCause, Reason};
+    use crate::domain::finding::{Cause, Region};
     use crate::domain::score::Score;
 
     fn listed(id: i64, camera: &str, second: i64) -> Entry {
@@ -280,12 +281,10 @@ mod tests {
             Entry::Gap(Gap { camera: "yard".into(), start: at(0), end: Some(at(5)), cause: GapCause::DiskTooSlow }),
             Entry::NoGap(Gap { camera: "yard".into(), start: at(7), end: None, cause: GapCause::Crash }),
             Entry::Event(MotionEvent {
-                id: 9,
-                camera: "yard".into(),
-                start: at(1),
-                end: None,
-                reason: Reason::Motion,
-                max_score: Score::UNSEEN,
+                cause: Some(Cause::Motion),
+                zones: vec!["gate".into()],
+                boxes: vec![Region { left: 0.1, top: 0.2, width: 0.3, height: 0.4 }],
+                ..MotionEvent::new(9, "yard", at(1), Reason::Motion)
             }),
             Entry::Score(Scores { camera: "yard".into(), minute: at(40), seconds: minute }),
             Entry::Forgotten(Forgotten { camera: "yard".into(), day: at(0).date_naive(), before: at(0) }),

@@ -22,7 +22,7 @@ const KEPT: usize = 4;
 /// So few rows in a span of time are sorted; more are met often enough on the way through all of them.
 const FEW: i64 = 20_000;
 
-const EVENT_COLUMNS: &str = "id, camera, start_us, end_us, reason, max_score";
+const EVENT_COLUMNS: &str = "id, camera, start_us, end_us, reason, max_score, cause, zones, boxes";
 
 /// Reads the index of one archive.
 pub struct IndexReader {

@@ -583,14 +583,8 @@ fn an_index_of_the_first_version_keeps_its_rows_and_tells_their_events() {
     let index = Index::open(folder.path()).unwrap();
     assert_eq!((index.trouble(), all(&index)), (None, vec![2, 1]));
     assert_eq!(index.gaps(&RecordingQuery::default()).unwrap().items, [gap("yard", 0, GapCause::Reload)]);
-    let event = MotionEvent {
-        id: 1,
-        camera: "yard".into(),
-        start: at(0) + TimeDelta::milliseconds(2500),
-        end: Some(at(60)),
-        reason: Reason::Motion,
-        max_score: Score::UNSEEN,
-    };
+    let start = at(0) + TimeDelta::milliseconds(2500);
+    let event = MotionEvent { end: Some(at(60)), ..MotionEvent::new(1, "yard", start, Reason::Motion) };
     assert_eq!(index.events(&RecordingQuery::default()).unwrap().items, [(event, vec![1])]);
 }
 

@@ -18,6 +18,8 @@ use self::light::{Drift, Exposure};
 use self::model::{Model, Owner};
 use self::tracks::{Rules, Seen, Tracks};
 use super::config::OnSceneChange;
+use super::finding::{Cause, Finding, Region, ZoneSet};
+use super::zone::{self, Polygon, Zone};
 
 /// Side in pixels below which a picture holds nothing to follow.
 const SMALLEST: usize = 16;
@@ -32,62 +34,29 @@ const LEARN_S: f64 = 2.5;
 /// Nothing starts for so long after a switched light or another scene.
 const SETTLE_S: f64 = 1.5;
 
-/// Why a look was taken for motion, or why not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Something has moved from its place and is still there.
-    Motion,
-    /// More than half the picture is another one, or the light was switched.
-    SceneChange,
-    /// Many small things that come and go: rain, snow, insects.
-    Weather,
-    /// Something that has gone, or has not moved for long, was taken into the background.
-    Ghost,
-    /// Something differs where things come and go all the time: leaves, clocks, screens.
-    Masked,
-    /// Something differs by its light alone: a shadow, a cloud, a headlight.
-    Light,
-}
-
-impl Cause {
-    /// The word for it in events and drawings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::Motion => "motion",
-            Cause::SceneChange => "scene_change",
-            Cause::Weather => "weather",
-            Cause::Ghost => "ghost",
-            Cause::Masked => "masked",
-            Cause::Light => "light",
-        }
-    }
-}
-
-/// Where something moves, in shares of the picture's width and height.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Region {
-    pub left: f32,
-    pub top: f32,
-    pub width: f32,
-    pub height: f32,
-}
-
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     pub moving: bool,
-    /// None: nothing differs.
-    pub cause: Option<Cause>,
-    /// Share of the picture that differs from its background, 0..=1.
+    /// Share of the picture, as far as it is not masked, that differs from its background, 0..=1.
     pub changed: f32,
-    /// What moves.
-    pub regions: Vec<Region>,
+    pub finding: Finding,
+}
+
+/// What of the configuration it goes by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Looks a second, at most.
+    pub fps: u32,
+    pub on_scene_change: OnSceneChange,
+    pub masks: Vec<Polygon>,
+    pub zones: Vec<Zone>,
 }
 
 /// Watches one stream of grey pictures.
 pub struct Adaptive {
     step_us: i64,
-    on_scene_change: OnSceneChange,
+    settings: Settings,
     state: Option<State>,
     verdict: Verdict,
 }
@@ -117,11 +86,10 @@ struct State {
 }
 
 impl Adaptive {
-    /// Looks `fps` times a second at most.
-    pub fn new(fps: u32, on_scene_change: OnSceneChange) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Adaptive {
-            step_us: 1_000_000 / i64::from(fps.max(1)),
-            on_scene_change,
+            step_us: 1_000_000 / i64::from(settings.fps.max(1)),
+            settings,
             state: None,
             verdict: Verdict::default(),
         }
@@ -160,10 +128,10 @@ impl Adaptive {
         match &mut self.state {
             Some(state) if (state.model.width, state.model.height) == (width, height) => {
                 let dt = state.advance(pts_us, self.step_us);
-                self.verdict = state.look(bytes, dt, self.on_scene_change);
+                self.verdict = state.look(bytes, dt, &self.settings);
             }
             state => {
-                *state = Some(State::new(bytes, width, height, pts_us, self.step_us));
+                *state = Some(State::new(bytes, width, height, pts_us, self.step_us, &self.settings));
                 self.verdict = Verdict::default();
             }
         }
@@ -196,8 +164,10 @@ impl Adaptive {
 }
 
 impl State {
-    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64) -> Self {
-        let model = Model::new(bytes, width, height);
+    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64, settings: &Settings) -> Self {
+        let mut model = Model::new(bytes, width, height);
+        model.unmasked = zone::unmasked(&settings.masks, width, height);
+        model.threshold_factors = zone::threshold_factors(&settings.zones, width, height);
         let (columns, rows) = model.cells();
         State {
             model,
@@ -229,7 +199,7 @@ impl State {
         step_us as f32 / 1e6
     }
 
-    fn look(&mut self, bytes: &[u8], dt: f32, on_scene_change: OnSceneChange) -> Verdict {
+    fn look(&mut self, bytes: &[u8], dt: f32, settings: &Settings) -> Verdict {
         self.model.take(bytes);
         let shift = self.aligner.shift(&self.model.now, &self.model.background, self.shift);
         let jump = (shift.0 - self.shift.0).hypot(shift.1 - self.shift.1);
@@ -245,7 +215,7 @@ impl State {
         }
 
         let differ = self.model.compare(&self.owners, self.shake, dt);
-        let changed = differ as f32 / (self.model.width * self.model.height) as f32;
+        let changed = differ as f32 / self.model.pixels().max(1) as f32;
         if changed > SCENE_SHARE && self.now > self.relearn_until {
             self.relearn_until = self.now + 0.6;
             self.hold_until = self.hold_until.max(self.now + SETTLE_S);
@@ -263,11 +233,11 @@ impl State {
         } else {
             let Model { difference, same, background, .. } = &mut self.model;
             self.drift.follow(difference, same, background);
-            absorbed = self.follow_blobs(dt);
+            absorbed = self.follow_blobs(dt, &settings.zones);
             self.model.learn(&self.owners, dt);
         }
         let scene_change = other_scene || switched;
-        self.verdict(changed, scene_change, absorbed, on_scene_change)
+        self.verdict(changed, scene_change, absorbed, settings)
     }
 
     fn rules(&self) -> Rules {
@@ -275,7 +245,7 @@ impl State {
         Rules {
             width: columns as f32,
             height: rows as f32,
-            min_cells: (LEAST_SHARE * (columns * rows) as f32).max(4.0),
+            min_cells: (LEAST_SHARE * (columns * rows) as f32).max(tracks::LEAST_CELLS),
             scale: 320.0 / self.model.width as f32,
             clutter: ((self.tracks.short_lived - 3.0) / 15.0).clamp(0.0, 1.0),
             hold: self.now < self.hold_until,
@@ -283,7 +253,7 @@ impl State {
     }
 
     /// Blobs of this look become tracks or go on with them. Returns why something was taken into the background.
-    fn follow_blobs(&mut self, dt: f32) -> Option<Cause> {
+    fn follow_blobs(&mut self, dt: f32, zones: &[Zone]) -> Option<Cause> {
         let (columns, rows) = self.model.cells();
         let rules = self.rules();
         self.marked.rotate_right(1);
@@ -300,7 +270,7 @@ impl State {
         blobs::close(&mut mask, columns, rows);
         let found = self.labels.find(&mask, columns, rows);
         let seen = self.measure(&found);
-        self.tracks.follow(self.now, dt, &seen, &rules);
+        self.tracks.follow(self.now, dt, &seen, &rules, zones);
         self.own(found.len(), &rules);
 
         let mut absorbed = None;
@@ -364,36 +334,34 @@ impl State {
         }
     }
 
-    fn verdict(
-        &self,
-        changed: f32,
-        scene_change: bool,
-        absorbed: Option<Cause>,
-        on_scene_change: OnSceneChange,
-    ) -> Verdict {
+    fn verdict(&self, changed: f32, scene_change: bool, absorbed: Option<Cause>, settings: &Settings) -> Verdict {
         let rules = self.rules();
         let seen = || self.tracks.all.iter().filter(|track| track.last_seen == self.now);
+        let counts = |track: &&tracks::Track| track.trusted && track.counts(self.now, &settings.zones);
+        let mut zones = ZoneSet::default();
         let regions: Vec<Region> = seen()
-            .filter(|track| track.trusted)
+            .filter(counts)
             .map(|track| {
+                zones = zones.union(track.zones(self.now, &settings.zones));
                 let rect = track.seen.rect;
                 let (width, height) = (rect.width() / rules.width, rect.height() / rules.height);
                 Region { left: rect.left / rules.width, top: rect.top / rules.height, width, height }
             })
             .collect();
-        let kept = scene_change && on_scene_change == OnSceneChange::Record && self.now > LEARN_S;
+        let kept = scene_change && settings.on_scene_change == OnSceneChange::Record && self.now > LEARN_S;
         let moving = !regions.is_empty() || self.now < self.latch_until || kept;
         let large = |track: &&tracks::Track| track.seen.cells >= rules.min_cells;
         let cause = match () {
             () if scene_change => Some(Cause::SceneChange),
             () if moving => Some(Cause::Motion),
+            () if seen().any(|track| track.trusted) => Some(Cause::Zone),
             () if rules.clutter > 0.0 || self.tracks.is_flock() => Some(Cause::Weather),
             () if absorbed.is_some() => absorbed,
             () if seen().filter(large).any(|track| track.is_light(&rules)) => Some(Cause::Light),
             () if seen().filter(large).any(|track| track.is_masked()) => Some(Cause::Masked),
             () => None,
         };
-        Verdict { moving, cause, changed, regions }
+        Verdict { moving, changed, finding: Finding { cause, regions, zones } }
     }
 
     fn owned_by(&self, which: &[Owner]) -> Vec<u8> {

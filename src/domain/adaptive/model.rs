@@ -60,6 +60,10 @@ pub(super) struct Model {
     /// The least threshold there is now.
     least: f32,
     looks: u32,
+    /// False where a mask covers a pixel: it never differs. None: there is no mask.
+    pub unmasked: Option<Vec<bool>>,
+    /// By how much each threshold is larger than it would be; None: by nothing.
+    pub threshold_factors: Option<Vec<f32>>,
 }
 
 impl Model {
@@ -92,6 +96,12 @@ impl Model {
     /// Cells of 2x2 pixels: columns and rows.
     pub fn cells(&self) -> (usize, usize) {
         (self.width / 2, self.height / 2)
+    }
+
+    /// Pixels that no mask covers.
+    pub fn pixels(&self) -> usize {
+        let of_mask = |open: &Vec<bool>| open.iter().filter(|open| **open).count();
+        self.unmasked.as_ref().map_or(self.width * self.height, of_mask)
     }
 
     /// The next picture.
@@ -161,8 +171,14 @@ impl Model {
             let own = BY_DEVIATION * d;
             *t = if own > least { own } else { least };
         }
+        if let Some(factors) = &self.threshold_factors {
+            self.threshold.data.iter_mut().zip(factors).for_each(|(t, factor)| *t *= factor);
+        }
         for ((same, &e), &t) in self.same.iter_mut().zip(&self.difference.data).zip(&self.threshold.data) {
             *same = if e.abs() > t { 0.0 } else { 1.0 };
+        }
+        if let Some(unmasked) = &self.unmasked {
+            self.same.iter_mut().zip(unmasked).filter(|(_, open)| !**open).for_each(|(same, _)| *same = 1.0);
         }
         self.same.iter().filter(|same| **same == 0.0).count()
     }

@@ -1,5 +1,7 @@
 //! One scene a cause, drawn here: a patterned wall, noise, and what happens before it.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -68,8 +70,12 @@ fn watch(
     found
 }
 
+fn settings() -> Settings {
+    Settings { fps: FPS, on_scene_change: OnSceneChange::Ignore, masks: Vec::new(), zones: Vec::new() }
+}
+
 fn detector() -> Adaptive {
-    Adaptive::new(FPS, OnSceneChange::Ignore)
+    Adaptive::new(settings())
 }
 
 fn look_at(seconds: f64, noise: f32, draw: impl FnMut(f64, &mut Picture)) -> Vec<(f64, Verdict)> {
@@ -84,7 +90,7 @@ fn motion(found: &[(f64, Verdict)]) -> Option<(f64, f64)> {
 }
 
 fn has(found: &[(f64, Verdict)], cause: Cause) -> bool {
-    found.iter().any(|(_, verdict)| verdict.cause == Some(cause))
+    found.iter().any(|(_, verdict)| verdict.finding.cause == Some(cause))
 }
 
 #[track_caller]
@@ -111,8 +117,8 @@ fn who_walks_through_is_motion_and_where_is_said() {
     let found = look_at(16.0, 2.0, |at, picture| picture.person(crossing(at)));
     assert_motion(&found, 5.0, 12.0);
     let (_, verdict) = found.iter().find(|(at, _)| *at >= 8.5).unwrap();
-    assert_eq!(verdict.cause, Some(Cause::Motion));
-    let region = verdict.regions.first().expect("a region");
+    assert_eq!(verdict.finding.cause, Some(Cause::Motion));
+    let region = verdict.finding.regions.first().expect("a region");
     let middle = (region.left + region.width / 2.0) * WIDTH as f32;
     assert!((middle - crossing(8.5) - 4.0).abs() < 6.0, "{region:?}");
     assert!(region.top * (HEIGHT as f32) < 46.0 && (region.top + region.height) * (HEIGHT as f32) > 58.0, "{region:?}");
@@ -178,7 +184,7 @@ fn a_switched_light_is_a_scene_change_and_kept_where_that_is_wanted() {
     let found = look_at(10.0, 2.0, switch);
     assert_still(&found);
     assert!(has(&found, Cause::SceneChange));
-    let mut recording = Adaptive::new(FPS, OnSceneChange::Record);
+    let mut recording = Adaptive::new(Settings { on_scene_change: OnSceneChange::Record, ..settings() });
     let found = watch(&mut recording, f64::from(FPS), 10.0, 2.0, switch);
     let (first, last) = motion(&found).expect("it is kept");
     assert!((6.0..6.3).contains(&first) && last < 7.5, "kept from {first} to {last}");
@@ -421,4 +427,95 @@ proptest! {
             prop_assert_eq!(first, second);
         }
     }
+}
+
+/// A place that covers this part of the picture's width, from top to bottom.
+fn strip(left: f32, right: f32) -> Polygon {
+    Polygon::new(vec![(left, 0.0), (right, 0.0), (right, 1.0), (left, 1.0)]).expect("a place")
+}
+
+fn zone(name: &str, left: f32, right: f32) -> Zone {
+    Zone {
+        name: name.to_owned(),
+        polygon: strip(left, right),
+        min_area: 0.0,
+        max_area: 1.0,
+        sensitivity: 50,
+        dwell: Duration::ZERO,
+    }
+}
+
+fn walk_with(settings: Settings) -> Vec<(f64, Verdict)> {
+    watch(&mut Adaptive::new(settings), f64::from(FPS), 16.0, 2.0, |at, picture| picture.person(crossing(at)))
+}
+
+/// When the middle of who crosses the picture is at this share of its width.
+fn crosses(share: f32) -> f64 {
+    5.0 + f64::from((share * WIDTH as f32 + 4.0) / 24.0)
+}
+
+#[test]
+fn under_a_mask_nothing_moves_and_right_beside_it_does() {
+    assert_still(&walk_with(Settings { masks: vec![strip(0.0, 0.3), strip(0.3, 1.0)], ..settings() }));
+    let found = walk_with(Settings { masks: vec![strip(0.0, 0.6)], ..settings() });
+    assert_motion(&found, crosses(0.6), 12.0);
+    let regions = found.iter().flat_map(|(_, verdict)| &verdict.finding.regions);
+    assert!(regions.clone().count() > 10 && regions.clone().all(|region| region.left >= 0.59));
+    // What is masked is not counted, nor the mask itself.
+    let flash = |at: f64, picture: &mut Picture| {
+        if at >= 6.0 {
+            picture.fill(0.0, 0.0, 60.0, 96.0, 250.0);
+        }
+    };
+    let masks = vec![strip(0.0, 0.5)];
+    let found = watch(&mut Adaptive::new(Settings { masks, ..settings() }), f64::from(FPS), 9.0, 2.0, flash);
+    assert!(found.iter().all(|(_, verdict)| verdict.changed < 0.02));
+}
+
+#[test]
+fn zones_are_said_where_one_stands_in_them() {
+    let zones = vec![zone("drive", 0.0, 0.5), zone("gate", 0.5, 1.0), zone("middle", 0.4, 0.6)];
+    let found = walk_with(Settings { zones, ..settings() });
+    assert_motion(&found, 5.0, 12.0);
+    let at = |share: f32| {
+        let (_, verdict) = found.iter().find(|(at, _)| *at >= crosses(share)).expect("a look");
+        [0, 1, 2].map(|n| verdict.finding.zones.contains(n))
+    };
+    assert_eq!(
+        [0.3, 0.45, 0.55, 0.8].map(at),
+        [[true, false, false], [true, false, true], [false, true, true], [false, true, false]]
+    );
+}
+
+#[test]
+fn a_zone_may_want_larger_or_smaller_things_or_that_they_stay() {
+    let with = |zone: Zone| walk_with(Settings { zones: vec![zone], ..settings() });
+    for refused in [Zone { min_area: 0.05, ..zone("all", 0.0, 1.0) }, Zone { max_area: 0.004, ..zone("all", 0.0, 1.0) }]
+    {
+        let found = with(refused);
+        assert_still(&found);
+        assert!(has(&found, Cause::Zone));
+    }
+    // Elsewhere the zone says nothing.
+    assert_motion(&with(Zone { min_area: 0.05, ..zone("left", 0.0, 0.5) }), crosses(0.5), 12.0);
+    let found = with(Zone { dwell: Duration::from_secs(3), ..zone("left", 0.0, 0.9) });
+    let (first, last) = motion(&found).expect("motion");
+    assert!((7.8..9.0).contains(&first) && last > 11.0, "from {first} to {last}");
+}
+
+#[test]
+fn a_sensitive_zone_sees_what_elsewhere_is_too_faint() {
+    let faint = |sensitivity: u32| {
+        let zones = vec![Zone { sensitivity, ..zone("all", 0.0, 1.0) }];
+        let mut adaptive = Adaptive::new(Settings { zones, ..settings() });
+        watch(&mut adaptive, f64::from(FPS), 16.0, 2.0, |at, picture| {
+            let left = crossing(at);
+            picture.each(|x, y, grey| {
+                let inside = x >= left && x < left + 12.0 && (30.0..64.0).contains(&y);
+                if inside { grey - 9.0 * ((x - left) / 3.0).cos().signum() } else { grey }
+            });
+        })
+    };
+    let levels = [10, 50, 80].map(|level| motion(&faint(level)));
+    assert!(levels[0].is_none() && levels[2].is_some(), "{levels:?}");
 }

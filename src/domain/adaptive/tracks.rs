@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::Cause;
+use super::super::finding::{Cause, ZoneSet};
+use super::super::zone::Zone;
 
 /// A box in cells; right and bottom lie outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -130,6 +131,13 @@ pub(super) struct Track {
     signs: Signs,
     /// Of its first look.
     pub unrest: f32,
+    /// Cells that it has, or had: half of them are forgotten in two seconds. Who leaves the picture piece by piece is
+    /// no smaller thing.
+    size: f32,
+    /// The zones that take it, each with the time since when.
+    taken_since: Vec<(usize, f64)>,
+    /// It stands in a zone, whether that takes it or not.
+    in_zone: bool,
 }
 
 /// How strict a start is.
@@ -159,6 +167,8 @@ pub(super) struct Tracks {
     crowd: f32,
 }
 
+/// Fewer cells are nothing, whatever a zone says.
+pub(super) const LEAST_CELLS: f32 = 4.0;
 /// How long places are remembered to tell a displacement.
 const REMEMBERED_S: f64 = 3.0;
 /// Share of the picture below which a thing is a speck.
@@ -172,7 +182,7 @@ const STILL_S: f64 = 20.0;
 
 impl Tracks {
     /// Assigns the blobs of a look to tracks.
-    pub fn follow(&mut self, now: f64, dt: f32, blobs: &[Seen], rules: &Rules) {
+    pub fn follow(&mut self, now: f64, dt: f32, blobs: &[Seen], rules: &Rules, zones: &[Zone]) {
         let mut taken = vec![false; blobs.len()];
         self.all.sort_by(|a, b| b.trusted.cmp(&a.trusted).then(a.born.total_cmp(&b.born)).then(a.id.cmp(&b.id)));
         for track in &mut self.all {
@@ -245,11 +255,14 @@ impl Tracks {
         }
         let least = if self.is_flock() { JOINED * small } else { 0.0 };
         for track in &mut self.all {
+            if track.last_seen == now {
+                track.enter(now, rules, zones);
+            }
             if !track.trusted
                 && track.seen.cells >= least
                 && !rules.hold
                 && track.last_seen == now
-                && track.starts(now, rules)
+                && track.starts(now, &track.rules(rules, zones))
             {
                 track.trusted = true;
                 track.still_since = now;
@@ -281,8 +294,49 @@ impl Track {
             places: VecDeque::from([place]),
             signs: seen.signs,
             unrest: seen.unrest,
+            size: seen.cells,
+            taken_since: Vec::new(),
+            in_zone: false,
             seen,
         }
+    }
+
+    /// Where it stands: the middle of its lower edge, in shares of the picture.
+    fn foot(&self, rules: &Rules) -> (f32, f32) {
+        let Rect { left, right, bottom, .. } = self.seen.rect;
+        ((left + right) / 2.0 / rules.width, (bottom - 0.5) / rules.height)
+    }
+
+    /// Notes which zones take it now.
+    fn enter(&mut self, now: f64, rules: &Rules, zones: &[Zone]) {
+        let (foot, share) = (self.foot(rules), self.size / (rules.width * rules.height));
+        let taken = zones.iter().enumerate().filter(|(_, zone)| zone.takes(foot, share));
+        let since = |n: usize| self.taken_since.iter().find(|(of, _)| *of == n).map_or(now, |(_, since)| *since);
+        self.taken_since = taken.map(|(n, _)| (n, since(n))).collect();
+        self.in_zone = zones.iter().any(|zone| zone.polygon.contains(foot.0, foot.1));
+    }
+
+    /// The zones in which it counts: they take it, and it has been there for long enough.
+    pub fn zones(&self, now: f64, zones: &[Zone]) -> ZoneSet {
+        let mut counted = ZoneSet::default();
+        for &(n, since) in &self.taken_since {
+            if zones.get(n).is_some_and(|zone| now - since >= zone.dwell.as_secs_f64()) {
+                counted.insert(n);
+            }
+        }
+        counted
+    }
+
+    /// Does it count at all? What stands in no zone does.
+    pub fn counts(&self, now: f64, zones: &[Zone]) -> bool {
+        !self.in_zone || !self.zones(now, zones).is_empty()
+    }
+
+    /// The rules where it is: in a zone that takes it, what is large enough for that one is large enough.
+    fn rules(&self, rules: &Rules, zones: &[Zone]) -> Rules {
+        let least = self.taken_since.iter().filter_map(|(n, _)| zones.get(*n)).map(|zone| zone.min_area);
+        let least = least.reduce(f32::min).map(|share| (share * rules.width * rules.height).max(LEAST_CELLS));
+        Rules { min_cells: least.map_or(rules.min_cells, |least| least.min(rules.min_cells)), ..*rules }
     }
 
     fn take(&mut self, now: f64, dt: f32, seen: Seen, labels: Vec<u16>) {
@@ -299,6 +353,7 @@ impl Track {
         while self.places.front().is_some_and(|place| now - place.at > REMEMBERED_S) {
             self.places.pop_front();
         }
+        self.size = seen.cells.max(self.size * (-dt / 2.0).exp2());
         self.seen = seen;
         self.labels = labels;
         self.last_seen = now;

@@ -9,7 +9,7 @@ use opencv::prelude::*;
 
 use super::scale::Scaled;
 use super::{DetectError, Score, Stage, StageView};
-use crate::domain::adaptive::{Adaptive, LEAST_SHARE};
+use crate::domain::adaptive::{Adaptive, LEAST_SHARE, Settings};
 use crate::domain::config::DetectConfig;
 use crate::media::decode::LumaView;
 
@@ -27,7 +27,12 @@ impl AdaptiveStages {
     pub fn new(config: &DetectConfig) -> Self {
         AdaptiveStages {
             scaled: Scaled::to(config.width.min(WIDEST)),
-            adaptive: Adaptive::new(config.fps, config.on_scene_change),
+            adaptive: Adaptive::new(Settings {
+                fps: config.fps,
+                on_scene_change: config.on_scene_change,
+                masks: config.masks.clone(),
+                zones: config.zones.clone(),
+            }),
             drawn: Default::default(),
         }
     }
@@ -57,8 +62,7 @@ impl AdaptiveStages {
             changed_pixels: (f64::from(verdict.changed) * pixels).round() as u32,
             level_pixels: ((f64::from(LEAST_SHARE) * pixels).ceil() as u32).max(1),
             moving: verdict.moving,
-            cause: verdict.cause,
-            regions: verdict.regions.clone(),
+            finding: verdict.finding.clone(),
         })
     }
 

@@ -17,8 +17,8 @@ use self::adaptive::AdaptiveStages;
 use self::stages::Stages;
 pub use self::stages::{Stage, StageView};
 use super::decode::LumaView;
-pub use crate::domain::adaptive::{Cause, Region};
 use crate::domain::config::{Algorithm, Area, DetectConfig};
+use crate::domain::finding::{Cause, Finding};
 
 /// OpenCV refused a picture.
 #[derive(Debug, Error)]
@@ -37,10 +37,8 @@ pub struct Score {
     /// From so many changed pixels on it is motion; of `adaptive` it only may be.
     pub level_pixels: u32,
     pub moving: bool,
-    /// Why; None where nothing changed.
-    pub cause: Option<Cause>,
-    /// Where something moves; `seed` doesn't say.
-    pub regions: Vec<Region>,
+    /// Why, and where; `seed` doesn't say where.
+    pub finding: Finding,
 }
 
 /// Compares the pictures of one stream with each other. A new session or another size begins anew.
@@ -75,8 +73,8 @@ impl Detector {
                 let changed_pixels = stages.look(view)?;
                 let level_pixels = min_area.pixels_of(stages.pixels());
                 let moving = changed_pixels >= level_pixels;
-                let cause = moving.then_some(Cause::Motion);
-                Ok(Score { changed_pixels, level_pixels, moving, cause, regions: Vec::new() })
+                let finding = Finding { cause: moving.then_some(Cause::Motion), ..Finding::default() };
+                Ok(Score { changed_pixels, level_pixels, moving, finding })
             }
             Kind::Adaptive(stages) => stages.look(view),
         }

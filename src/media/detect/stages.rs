@@ -12,6 +12,7 @@ use opencv::prelude::*;
 use super::DetectError;
 use super::scale::Scaled;
 use crate::domain::config::DetectConfig;
+use crate::domain::zone;
 use crate::media::decode::LumaView;
 
 /// The middle of a kernel, as OpenCV wants it written.
@@ -58,6 +59,8 @@ pub(super) struct Stages {
     older_difference: Mat,
     difference: Mat,
     changed: Mat,
+    /// False where a mask covers a pixel of the scaled picture; None: there is no mask.
+    unmasked: Option<Vec<bool>>,
     dilated: Mat,
     area: Mat,
 }
@@ -76,6 +79,7 @@ impl Stages {
             older_difference: Mat::default(),
             difference: Mat::default(),
             changed: Mat::default(),
+            unmasked: None,
             dilated: Mat::default(),
             area: Mat::default(),
         })
@@ -99,6 +103,8 @@ impl Stages {
     pub fn look(&mut self, view: &LumaView) -> Result<u32, DetectError> {
         if self.scaled.take(view)? {
             self.filled = 0;
+            let (width, height) = self.size();
+            self.unmasked = zone::unmasked(&self.config.masks, width as usize, height as usize);
         }
         self.prepare()?;
         if self.filled < self.prepared.len() {
@@ -138,6 +144,10 @@ impl Stages {
             }
         }
         threshold(&self.difference, &mut self.changed, f64::from(self.config.threshold), 255.0, THRESH_BINARY)?;
+        if let Some(unmasked) = &self.unmasked {
+            let changed = self.changed.data_bytes_mut()?;
+            changed.iter_mut().zip(unmasked).filter(|(_, open)| !**open).for_each(|(changed, _)| *changed = 0);
+        }
         // OpenCV itself makes one large rectangle of many rounds with a small one.
         let (dilations, erosions) = (self.config.dilate as i32, self.config.erode as i32);
         dilate(&self.changed, &mut self.dilated, &self.kernel, CENTER, dilations, BORDER_CONSTANT, self.border)?;

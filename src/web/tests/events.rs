@@ -1,6 +1,7 @@
 //! Events, gaps and alarms.
 
 use super::*;
+use crate::domain::finding::{Cause, Region};
 
 #[test]
 fn events_are_listed_with_the_recordings_that_hold_them() {
@@ -8,12 +9,10 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
     let rows: Vec<Recording> = (0..4).map(|minutes| served.record("yard", minutes)).collect();
     served.record("door", 0);
     let event = |id, camera: &str, from: i64, to: Option<i64>, reason, share| MotionEvent {
-        id,
-        camera: camera.into(),
-        start: first_start() + TimeDelta::seconds(from),
         end: to.map(|to| first_start() + TimeDelta::seconds(to)),
-        reason,
         max_score: Score::of(share),
+        cause: Some(Cause::Motion).filter(|_| reason == Reason::Motion),
+        ..MotionEvent::new(id, camera, first_start() + TimeDelta::seconds(from), reason)
     };
     served.index.put_event(event(100, "yard", 5, Some(65), Reason::Motion, 1.0));
     served.index.put_event(event(101, "yard", 30, Some(31), Reason::Manual, 0.0));
@@ -27,12 +26,14 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         page["events"],
         json!([
             {"event": "motion", "id": 102, "camera": "yard", "start": "2026-01-31T08:03:10Z", "end": null,
-             "reason": "motion", "max_score": null, "recordings": [rows[3].id]},
+             "reason": "motion", "max_score": null, "cause": "motion", "zones": [], "boxes": [],
+             "recordings": [rows[3].id]},
             {"event": "motion", "id": 101, "camera": "yard", "start": "2026-01-31T08:00:30Z",
-             "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "recordings": []},
+             "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "cause": null,
+             "zones": [], "boxes": [], "recordings": []},
             {"event": "motion", "id": 100, "camera": "yard", "start": "2026-01-31T08:00:05Z",
-             "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0,
-             "recordings": [rows[0].id, rows[1].id]},
+             "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0, "cause": "motion", "zones": [],
+             "boxes": [], "recordings": [rows[0].id, rows[1].id]},
         ])
     );
     assert_eq!(page["next"], Value::Null);
@@ -65,9 +66,19 @@ fn a_listener_hears_what_happens() {
     assert_eq!(event_data(&mut stream, "camera_state")["state"], "running");
 
     let at = first_start();
-    served.registry.tell(Event::MotionStarted { camera: "yard".into(), at });
+    served.registry.tell(Event::MotionStarted {
+        camera: "yard".into(),
+        at,
+        cause: Some(Cause::Motion),
+        zones: vec!["gate".into()],
+        boxes: vec![Region { left: 0.25, top: 0.5, width: 0.125, height: 0.5 }],
+    });
     let motion = event_data(&mut stream, "motion_started");
-    assert_eq!(motion, json!({"event": "motion_started", "camera": "yard", "at": "2026-01-31T08:00:00Z"}));
+    let expected = json!({
+        "event": "motion_started", "camera": "yard", "at": "2026-01-31T08:00:00Z", "cause": "motion", "zones": ["gate"],
+        "boxes": [{"left": 0.25, "top": 0.5, "width": 0.125, "height": 0.5}],
+    });
+    assert_eq!(motion, expected);
     let gap = Event::Gap { camera: "yard".into(), start: at, end: at, cause: GapCause::DiskTooSlow };
     served.registry.tell(gap);
     assert_eq!(event_data(&mut stream, "gap")["cause"], "disk_too_slow");
