@@ -560,3 +560,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn places_in_the_picture_are_read_and_their_faults_told_at_their_place() {
+    let zones = "detect:\n  masks:\n    - [[0, 0], [0.5, 0], [0.5, 0.25]]\n  zones:\n    - name: drive\n      polygon: [[0, \
+                 0.5], [1, 0.5], [1, 1]]\n      min_area: 0.5%\n      sensitivity: 70\n      dwell: 2s\n    - {name: gate, \
+                 polygon: [[0, 0], [1, 0], [1, 1]]}\nrecord: {zones: [gate]}\n";
+    let camera = House::new().with("config.d/a.yaml", format!("source: a.mp4\n{zones}")).camera("a");
+    assert_eq!(camera.detect.masks[0].corners(), [(0.0, 0.0), (0.5, 0.0), (0.5, 0.25)]);
+    let drive = &camera.detect.zones[0];
+    assert_eq!((drive.name.as_str(), drive.min_area, drive.max_area, drive.sensitivity), ("drive", 0.005, 1.0, 70));
+    assert_eq!(drive.dwell, Duration::from_secs(2));
+    assert_eq!(camera.detect.zone_names(camera.detect.zone_set(&camera.record.zones)), ["gate"]);
+    // The same as an option, and back from what `check --effective` says.
+    let (loaded, _) = House::new().load();
+    let masks = "detect.masks=[[[0, 0], [0.5, 0], [0.5, 0.25]]]".to_owned();
+    let set = camera_from_source("a.mp4", &[masks], &loaded).expect("it is possible");
+    assert_eq!(set.detect.masks, camera.detect.masks);
+
+    let fault = |text: &str| {
+        let house = House::new().with("config.d/a.yaml", format!("source: a.mp4\n{text}"));
+        let scan = scan_cameras(&house.load().0);
+        let problems = scan.cameras["a"].as_ref().expect_err("a fault");
+        let first = problems[0].to_string();
+        first.rsplit_once('/').map_or(first.clone(), |(_, name)| name.to_owned())
+    };
+    for (text, expected) in [
+        ("detect: {masks: yes}", "a.yaml:2:17: `detect.masks` must be a list of polygons"),
+        ("detect:\n  masks:\n    - [[0, 0], [1, 0]]", "a.yaml:4:7: `detect.masks`: a place has at least 3 corners"),
+        ("detect:\n  masks:\n    - [[0, 0], [1, 0], [1, 1.5]]", "a.yaml:4:7: `detect.masks`: the corner [1, 1.5] is"),
+        ("detect:\n  masks:\n    - [[0, 0], [1, 0], [1, x]]", "a.yaml:4:24: `detect.masks`: a corner is two numbers"),
+        ("detect: {zones: [{name: a}]}", "a.yaml:2:18: a zone of `detect.zones` has no `polygon`"),
+        ("detect: {zones: [{nmae: a}]}", "a.yaml:2:19: unknown key `detect.zones.nmae` (did you mean `name`?)"),
+        ("detect: {zones: [{name: A b}]}", "a.yaml:2:25: `detect.zones.name` is no name of a zone"),
+        ("detect: {zones: [{min_area: 5}]}", "a.yaml:2:29: `detect.zones.min_area` must be a percentage"),
+        ("detect: {zones: [{dwell: 5}]}", "a.yaml:2:26: `detect.zones.dwell` must be a duration"),
+        ("detect: {zones: [{sensitivity: 0}]}", "a.yaml:2:32: `detect.zones.sensitivity` must be a number from 1"),
+        ("record: {zones: [gate]}", "a.yaml:2:17: no zone is called `gate` (there are no `detect.zones`)"),
+    ] {
+        let fault = fault(text);
+        assert!(fault.starts_with(expected), "{fault}");
+    }
+    assert!(fault(&zones.replace("[gate]", "[gaet]")).contains("(did you mean `gate`?)"));
+    assert!(fault(&zones.replace("name: drive", "name: gate")).contains("two zones have the same name"));
+    assert!(fault(&zones.replace("detect:\n", "detect:\n  algorithm: seed\n")).contains("`seed` knows no zones"));
+    let many = format!("detect: {{masks: [{}]}}", "[[0, 0], [1, 0], [1, 1]], ".repeat(65));
+    assert!(fault(&many).contains("holds at most 64"));
+}
