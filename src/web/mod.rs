@@ -1,4 +1,4 @@
-//! What Tarsier says over HTTP: the JSON API, the metrics, a plain page of what is going on.
+//! What Tarsier says over HTTP: the JSON API, the metrics, live video, and the pages for people.
 //!
 //! Belongs here: requests, answers and who may ask. Does not belong here: deciding anything about a camera or a
 //! file. Cameras are read from and asked through the [`Registry`], files are found through the [`Index`]; no

@@ -3,15 +3,13 @@
 use actix_web::web;
 use utoipa::OpenApi;
 
-use super::{cameras, events, export, health, metrics, page, recordings};
+use super::{cameras, events, export, health, metrics, recordings};
 
 /// The HTTP API.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tarsier", description = "A network video recorder. Errors are problem+json (RFC 9457)."),
     paths(
-        page::index,
-        page::style,
         health::healthz,
         health::readyz,
         metrics::metrics,

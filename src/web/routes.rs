@@ -1,4 +1,5 @@
-//! Every address that is answered, in one table. The OpenAPI document is checked against it.
+//! Every address of the API, in one table. The OpenAPI document is checked against it. The pages have a table of
+//! their own ([`page`]).
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
@@ -18,16 +19,15 @@ macro_rules! routes {
         pub const ROUTES: &[Route] =
             &[$(Route { method: Method::$method, path: $path, keys: &[$($key),*] }),*];
 
-        /// Registers all routes.
+        /// Registers all routes, and the pages.
         pub fn configure(config: &mut web::ServiceConfig) {
+            page::configure(config);
             $(config.route($path, web::route().guard(method_guard(Method::$method)).to($handler));)*
         }
     };
 }
 
 routes! {
-    GET "/" () => page::index,
-    GET "/style.css" () => page::style,
     GET "/healthz" () => health::healthz,
     GET "/readyz" () => health::readyz,
     GET "/metrics" () => metrics::metrics,
@@ -71,11 +71,14 @@ pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
 /// What is no route: 404, or 405 with the methods that there are.
 pub async fn unknown(request: HttpRequest) -> HttpResponse {
     let pattern = request.match_pattern();
-    let allowed: Vec<&str> = ROUTES
+    let mut allowed: Vec<&str> = ROUTES
         .iter()
         .filter(|route| pattern.as_deref() == Some(route.path))
         .flat_map(|route| if route.method == Method::GET { vec!["GET", "HEAD"] } else { vec![route.method.as_str()] })
         .collect();
+    if pattern.as_deref().is_some_and(page::is_known) {
+        allowed = vec!["GET", "HEAD"];
+    }
     if allowed.is_empty() {
         return Problem::not_found("there is nothing at this address (see /api/openapi.json)").error_response();
     }

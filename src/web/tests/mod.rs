@@ -5,6 +5,7 @@ mod cameras;
 mod events;
 mod export;
 mod health;
+mod pages;
 mod recordings;
 mod start_and_end;
 mod who_may_ask;

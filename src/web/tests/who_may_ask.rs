@@ -65,7 +65,9 @@ fn a_foreign_page_changes_nothing() {
 #[test]
 fn every_answer_keeps_other_pages_out() {
     let served = Served::start();
-    for path in ["/", "/style.css", "/healthz", "/metrics", "/api/cameras", "/nothing", "/api/cameras/none"] {
+    for path in
+        ["/", "/assets/app.css", "/system", "/healthz", "/metrics", "/api/cameras", "/nothing", "/api/cameras/none"]
+    {
         for method in ["GET", "HEAD", "POST"] {
             let answer = served.ask(method, path, &[]);
             let policy = answer.header("content-security-policy");
