@@ -64,7 +64,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let registry = Arc::new(Registry::default());
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = Pool::start(cores).context("cannot start the detection threads")?;
-    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool));
+    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone()));
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
         .context("cannot start the threads that keep the archive in order")?;
@@ -76,6 +76,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
             listen: global.web.listen,
             address_file: global.web.address_file.clone(),
             snapshot: Arc::new(|packet| jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
+            pool,
         };
         let server = web::serve(context).await?;
         let arbiters = (0..ARBITERS).map(|_| Arbiter::new()).collect();

@@ -164,17 +164,6 @@ pub async fn score(
     }))
 }
 
-/// Live video over a WebSocket. Not built yet.
-#[utoipa::path(get, path = "/api/cameras/{name}/live", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
-))]
-pub async fn live(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    state.camera(&name)?;
-    Err(Problem::not_built("the live view"))
-}
-
 /// The detector's four panes, live. Not built yet.
 #[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "cameras", params(
     ("name" = String, Path, description = "the stem of the camera's file"),

@@ -25,7 +25,7 @@ pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
 /// A counter of a camera: its metric's name, what it counts, where it is.
 type Counter = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
-const COUNTERS: [Counter; 9] = [
+const COUNTERS: [Counter; 10] = [
     ("tarsier_packets_total", "Packets read from the camera.", |c| &c.packets),
     ("tarsier_packets_dropped_total", "Packets that should have been recorded and left the ring unwritten.", |c| {
         &c.packets_dropped
@@ -39,6 +39,9 @@ const COUNTERS: [Counter; 9] = [
     ("tarsier_restarts_total", "Crashes of a camera's parts that were answered with a restart.", |c| &c.restarts),
     ("tarsier_reconnects_total", "Connections to the camera after the first.", |c| &c.reconnects),
     ("tarsier_recorded_bytes_total", "Bytes written to recordings.", |c| &c.recorded_bytes),
+    ("tarsier_viewer_skips_total", "Times that a viewer was too slow and went on at a later keyframe.", |c| {
+        &c.viewer_skips
+    }),
 ];
 
 fn render(state: &AppState) -> String {
@@ -61,6 +64,9 @@ fn render(state: &AppState) -> String {
     family(&mut out, "tarsier_ring_bytes", "gauge", help, &cameras, |entry| match entry.ring() {
         Some(ring) => ring.bytes() as f64,
         None => entry.counters.ring_bytes.load(Ordering::Relaxed) as f64,
+    });
+    family(&mut out, "tarsier_viewers", "gauge", "Who looks at live pictures now.", &cameras, |entry| {
+        entry.counters.viewers.load(Ordering::Relaxed) as f64
     });
     process(&mut out, state);
     out

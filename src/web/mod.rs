@@ -9,7 +9,9 @@ mod events;
 mod export;
 mod guard;
 mod health;
+mod live;
 mod metrics;
+mod multipart;
 mod openapi;
 mod page;
 mod panes;
@@ -32,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::actors::registry::{CameraEntry, Registry};
 use crate::archive::index::Index;
 use crate::media::Packet;
+use crate::pool::Pool;
 
 pub use panes::PanesServer;
 pub use problem::Problem;
@@ -53,6 +56,8 @@ pub struct WebContext {
     /// Where the chosen address is written, if anywhere.
     pub address_file: Option<PathBuf>,
     pub snapshot: Snapshot,
+    /// Where pictures are decoded.
+    pub pool: Pool,
 }
 
 /// What the handlers share.
@@ -72,6 +77,7 @@ struct AppState {
     exports: Arc<Semaphore>,
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
+    live: live::Lives,
 }
 
 impl AppState {

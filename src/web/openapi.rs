@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa::OpenApi;
 
-use super::{cameras, events, export, health, metrics, recordings};
+use super::{cameras, events, export, health, live, metrics, recordings};
 
 /// The HTTP API.
 #[derive(OpenApi)]
@@ -18,7 +18,8 @@ use super::{cameras, events, export, health, metrics, recordings};
         cameras::one,
         cameras::snapshot,
         cameras::score,
-        cameras::live,
+        live::video,
+        live::stills,
         cameras::inspect,
         cameras::trigger,
         cameras::restart,

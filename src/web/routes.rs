@@ -4,7 +4,7 @@
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
-use super::{Problem, cameras, events, export, health, metrics, openapi, page, recordings};
+use super::{Problem, cameras, events, export, health, live, metrics, openapi, page, recordings};
 
 /// One method of one address.
 pub struct Route {
@@ -36,7 +36,8 @@ routes! {
     GET "/api/cameras/{name}" () => cameras::one,
     GET "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
     GET "/api/cameras/{name}/score" ("from" "to") => cameras::score,
-    GET "/api/cameras/{name}/live" () => cameras::live,
+    GET "/api/cameras/{name}/live" () => live::video,
+    GET "/api/cameras/{name}/live.mjpeg" () => live::stills,
     GET "/api/cameras/{name}/inspect.mjpeg" () => cameras::inspect,
     POST "/api/cameras/{name}/trigger" () => cameras::trigger,
     POST "/api/cameras/{name}/restart" () => cameras::restart,

@@ -12,13 +12,13 @@ use actix_web::{App, HttpServer, web};
 use tokio::sync::{Semaphore, watch};
 
 use super::guard::{self, Own};
-use super::{AppState, WebContext, routes};
+use super::{AppState, WebContext, live, routes};
 use crate::clock;
 
 /// Threads that answer; what may block goes to the blocking pool.
 const WORKERS: usize = 2;
 /// Connections a worker holds; further ones wait in the listen queue.
-const CONNECTIONS_PER_WORKER: usize = 128;
+const CONNECTIONS_PER_WORKER: usize = 512;
 const BLOCKING_THREADS_PER_WORKER: usize = 8;
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -52,7 +52,7 @@ pub struct RunningServer {
 
 /// Starts the server. Must be called inside the running actix System.
 pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
-    let WebContext { registry, index, archive_root, listen, address_file, snapshot } = context;
+    let WebContext { registry, index, archive_root, listen, address_file, snapshot, pool } = context;
     if !listen.ip().is_loopback() {
         return Err(WebError::NotLoopback(listen));
     }
@@ -73,6 +73,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         listeners: Arc::new(Semaphore::new(EVENT_STREAMS)),
         exports: Arc::new(Semaphore::new(EXPORTS_AT_A_TIME)),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
+        live: live::Lives::new(pool),
     });
     let server = HttpServer::new(move || {
         App::new()
@@ -83,6 +84,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
     })
     .workers(WORKERS)
     .worker_max_blocking_threads(BLOCKING_THREADS_PER_WORKER)
+    .on_connect(live::keep_little_unsent)
     .max_connections(CONNECTIONS_PER_WORKER)
     .client_request_timeout(REQUEST_HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)

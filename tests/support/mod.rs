@@ -33,7 +33,7 @@
 //! * [`Relay`]: the cable before one camera.
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
-//! * [`Chromium`]: a headless browser.
+//! * [`Chromium`]: a headless browser; [`WebSocket`]: a viewer without one.
 //! * [`SmallDisk`]: a disk that can be full or read-only.
 //! * [`wait_for`], [`holds_for`]: the only ways to wait; there is no bare sleep.
 
@@ -49,6 +49,7 @@ mod relay;
 mod rtsp;
 mod units;
 mod wait;
+mod websocket;
 
 pub use chromium::{Chromium, FRAME_NUMBER};
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
@@ -60,3 +61,4 @@ pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};
 pub use units::{assert_run_of, vcl_units};
 pub use wait::{holds_for, secs, wait_for};
+pub use websocket::WebSocket;

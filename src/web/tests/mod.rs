@@ -35,6 +35,7 @@ use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::ring::RingBounds;
 use crate::domain::score::Score;
 use crate::media::{PacketRing, testing};
+use crate::pool::Pool;
 
 const CANARY: &str = "canary-hunter2";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ impl Served {
             listen: "127.0.0.1:0".parse().unwrap(),
             address_file: Some(folder.path().join("address")),
             snapshot,
+            pool: Pool::start(1).unwrap(),
         };
         let (started, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();

@@ -68,6 +68,7 @@ fn context(served: &Served) -> WebContext {
         listen: "127.0.0.1:0".parse().unwrap(),
         address_file: None,
         snapshot: Arc::new(|_| Err("none".into())),
+        pool: Pool::start(1).unwrap(),
     }
 }
 

@@ -96,7 +96,8 @@ class Tile {
 
   /** What was seen last of a camera that sends nothing. */
   async #showStill() {
-    if (one('video, canvas, img', this.element)) return;
+    // Without a codec no picture ever came.
+    if (!this.camera.codec || one('video, canvas, img', this.element)) return;
     const still = el('img', { src: `/api/cameras/${this.name}/snapshot.jpg`, alt: `${this.name}, the last picture` });
     try {
       await still.decode();
