@@ -107,8 +107,9 @@ class Tile {
 
   #say() {
     const { camera } = this;
-    const isLive = camera.state === 'running';
-    this.badge.textContent = isLive && this.kind === 'stills' ? 'Live, stills' : WORDS[camera.state] ?? camera.state;
+    // A camera that sends JPEGs is shown by all of them, any other by its keyframes.
+    const isStills = camera.state === 'running' && this.kind === 'stills' && camera.codec !== 'mjpeg';
+    this.badge.textContent = isStills ? 'Live, stills' : WORDS[camera.state] ?? camera.state;
     this.error.textContent = camera.error ?? camera.config_error ?? '';
     const stats = this.element.classList.contains('is-large') && camera.resolution
       ? `, ${camera.codec} ${camera.resolution}, ${camera.fps.toFixed(0)} fps, ${(camera.bitrate / 1e6).toFixed(1)} Mbit/s` : '';
