@@ -33,6 +33,7 @@ pub const AWAY: u16 = 1001;
 pub const UNSUPPORTED: u16 = 1003;
 const NORMAL: u16 = 1000;
 const PROTOCOL: u16 = 1002;
+const TOO_LONG: u16 = 1009;
 
 /// What a socket sends.
 pub trait Source {
@@ -153,6 +154,10 @@ fn answer_to(heard: &mut BytesMut) -> Result<Option<Bytes>, Option<Close>> {
             _ => {}
         }
     }
+    // The parser waits for the rest of a message before it finds it too long.
+    if heard.len() > MOST_HEARD {
+        return Err(Some(Close(TOO_LONG, "nothing so long is listened to".to_owned())));
+    }
     Ok(pong)
 }
 
@@ -171,4 +176,32 @@ fn head(code: OpCode, length: usize) -> Bytes {
         }
     }
     head.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_are_answered_and_a_close_is_the_end() {
+        let ping = [0x89, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
+        let mut heard = BytesMut::from(&ping[..5]);
+        assert!(matches!(answer_to(&mut heard), Ok(None)), "not all of it is here");
+        heard.extend_from_slice(&ping[5..]);
+        assert!(matches!(answer_to(&mut heard), Ok(Some(words)) if words == "hi"));
+        let endless = [&[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4][..], &[7; MOST_HEARD]].concat();
+        for (said, code) in [(&[0x88, 0x80, 0, 0, 0, 0][..], NORMAL), (&[0x89, 0][..], PROTOCOL), (&endless, TOO_LONG)]
+        {
+            let Err(Some(Close(found, _))) = answer_to(&mut BytesMut::from(said)) else { panic!("{code} is the end") };
+            assert_eq!(found, code);
+        }
+    }
+
+    #[test]
+    fn lengths_are_written_as_short_as_they_go() {
+        assert_eq!(head(OpCode::Binary, 125)[..], [0x82, 125]);
+        assert_eq!(head(OpCode::Binary, 126)[..], [0x82, 126, 0, 126]);
+        assert_eq!(head(OpCode::Ping, 65_535)[..], [0x89, 126, 0xff, 0xff]);
+        assert_eq!(head(OpCode::Binary, 65_536)[..], [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
 }

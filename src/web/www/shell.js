@@ -4,29 +4,20 @@ import { all, localTime, one } from './dom.js';
 import { keys, showKeys } from './keys.js';
 
 const THEMES = ['system', 'light', 'dark'];
-const theme = one('#theme-next');
-
-function chosenTheme() {
-  return document.documentElement.dataset.theme ?? 'system';
-}
+const button = one('#theme-next');
 
 function nameTheme() {
-  const words = `Theme: ${chosenTheme()}`;
-  theme.title = words;
-  theme.setAttribute('aria-label', words);
+  const words = `Theme: ${window.theme.chosen}`;
+  button.title = words;
+  button.setAttribute('aria-label', words);
 }
 
-theme.addEventListener('click', () => {
-  const next = THEMES[(THEMES.indexOf(chosenTheme()) + 1) % THEMES.length];
-  if (next === 'system') delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = next;
-  try {
-    localStorage.setItem('theme', next);
-  } catch { /* storage is switched off: it holds for this page then */ }
+button.addEventListener('click', () => {
+  window.theme.choose(THEMES[(THEMES.indexOf(window.theme.chosen) + 1) % THEMES.length]);
   nameTheme();
 });
 nameTheme();
-theme.hidden = false;
+button.hidden = false;
 
 one('#keys-open').addEventListener('click', showKeys);
 one('#keys-open').hidden = false;
