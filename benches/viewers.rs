@@ -30,7 +30,7 @@ fn main() {
     let names: Vec<String> = (1..=CAMERAS).map(|number| format!("camera-{number}")).collect();
     let scene =
         format!("gradients=s=1280x720:r={FPS}:d=20:n=3:seed=4:speed=0.00001,noise=alls=7:allf=t,format=yuv420p");
-    let encoding = "-c:v libx264 -preset veryfast -tune zerolatency -b:v 2M -maxrate 2M -bufsize 2M -g 30 -bf 0";
+    let encoding = "-c:v libx264 -preset veryfast -b:v 2M -maxrate 2M -bufsize 2M -g 30 -bf 0";
     let arguments = [&["-f", "lavfi", "-i", &scene], &encoding.split(' ').collect::<Vec<_>>()[..]].concat();
     let clip = Clip::drawn_by_ffmpeg("bench-720p15", &arguments);
     let mounts: Vec<Mount> = names.iter().map(|name| Mount::of_file(name, &clip, FPS)).collect();

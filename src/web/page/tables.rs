@@ -36,13 +36,13 @@ pub fn tiles(cameras: &[CameraStatus]) -> String {
     let mut out = String::new();
     for camera in cameras {
         let (name, state) = (Text(&camera.name), camera.state.name());
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<li class=\"tile\" id=\"{name}\" data-camera=\"{name}\" data-state=\"{state}\"{}{}>\
              <a class=\"tile-link\" href=\"#{name}\"><span class=\"tile-name\">{name}</span>\
              <span class=\"badge\" data-state=\"{state}\">{}</span></a>\
              <p class=\"tile-error\">{}</p>\
-             <noscript><img src=\"/api/cameras/{name}/snapshot.jpg\" alt=\"{name}, its newest picture\"></noscript></li>\n",
+             <noscript><img src=\"/api/cameras/{name}/snapshot.jpg\" alt=\"{name}, its newest picture\"></noscript></li>",
             if camera.motion { " data-motion" } else { "" },
             if camera.recording { " data-recording" } else { "" },
             words(camera.state),
