@@ -3,7 +3,7 @@
 use actix_web::web;
 use utoipa::OpenApi;
 
-use super::{cameras, events, export, health, live, metrics, recordings};
+use super::{cameras, events, export, health, live, login, metrics, recordings, users};
 
 /// The HTTP API.
 #[derive(OpenApi)]
@@ -34,6 +34,14 @@ use super::{cameras, events, export, health, live, metrics, recordings};
         recordings::gaps,
         export::export,
         events::events,
+        login::page,
+        login::log_in,
+        login::log_out,
+        users::me,
+        users::list,
+        users::add,
+        users::change,
+        users::remove,
     )
 )]
 pub struct Document;

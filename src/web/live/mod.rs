@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::feed::{Feed, Viewer};
 use self::socket::{AWAY, Close, Source, UNSUPPORTED};
 use self::stills::{Stills, StillsViewer};
+use super::doors::Who;
 use super::{AppState, Problem, multipart};
 use crate::actors::registry::CameraEntry;
 use crate::media::PacketRing;
@@ -118,11 +119,12 @@ pub fn keep_little_unsent(connection: &dyn Any, _: &mut Extensions) {
 ))]
 pub async fn video(
     state: web::Data<AppState>,
+    who: Who,
     request: HttpRequest,
     body: web::Payload,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let entry = state.camera(&name)?;
+    let entry = state.camera(&who, &name)?;
     let ring = ring(&entry, &name)?;
     if !wants_socket(&request) {
         let detail = "live video goes over a WebSocket (`live.mjpeg` does not)";
@@ -135,7 +137,7 @@ pub async fn video(
     let place = state.live.place(Arc::clone(&entry))?;
     let camera = name.into_inner();
     let viewer = Viewer::new(state.live.feed(&camera, &ring), entry);
-    socket::answer(&request, body, &state, VideoSource { camera, viewer, state: state.clone(), _place: place })
+    socket::answer(&request, body, &state, who, VideoSource { camera, viewer, state: state.clone(), _place: place })
 }
 
 /// A viewer of video, and where it finds its camera again.
@@ -179,11 +181,12 @@ impl Source for VideoSource {
 ))]
 pub async fn stills(
     state: web::Data<AppState>,
+    who: Who,
     request: HttpRequest,
     body: web::Payload,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let entry = state.camera(&name)?;
+    let entry = state.camera(&who, &name)?;
     ring(&entry, &name)?;
     let place = state.live.place(Arc::clone(&entry))?;
     if *request.method() == Method::HEAD {
@@ -191,7 +194,7 @@ pub async fn stills(
     }
     let stills = state.live.stills(&name, &entry);
     if wants_socket(&request) {
-        return socket::answer(&request, body, &state, StillsViewer::new(stills, place));
+        return socket::answer(&request, body, &state, who, StillsViewer::new(stills, place));
     }
     let mut stopping = state.stopping.clone();
     let parts = multipart::parts(stills.newest()).map(move |part| {
@@ -199,7 +202,10 @@ pub async fn stills(
         let _ = (&stills, &place);
         part
     });
-    let parts = parts.take_until(Box::pin(async move { _ = stopping.wait_for(|stopping| *stopping).await }));
+    let end = state.doors.end_of(who);
+    let parts = parts.take_until(Box::pin(async move {
+        tokio::select! { _ = stopping.wait_for(|stopping| *stopping) => {}, () = end => {} }
+    }));
     Ok(multipart::answer(parts))
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{AppState, Problem};
+use crate::web::doors::Who;
 
 /// How often a quiet source is asked to look around.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ pub fn answer(
     request: &HttpRequest,
     body: web::Payload,
     state: &AppState,
+    who: Who,
     source: impl Source + 'static,
 ) -> Result<HttpResponse, Problem> {
     let mut response = ws::handshake(request.head()).map_err(|error| {
@@ -70,6 +72,7 @@ pub fn answer(
         let bytes = socket.bytes().await?;
         Some((Ok::<_, Infallible>(bytes), socket))
     });
+    let messages = messages.take_until(Box::pin(state.doors.end_of(who)));
     let body = BodyStream::new(Box::pin(messages)).boxed();
     let response = response.message_body(body);
     response.map(HttpResponse::from).map_err(|error| Problem::internal(format!("no WebSocket can be opened: {error}")))

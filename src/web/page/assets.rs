@@ -31,6 +31,7 @@ macro_rules! assets {
 assets! {
     "app.css" "text/css; charset=utf-8",
     "dark.css" "text/css; charset=utf-8",
+    "login.css" "text/css; charset=utf-8",
     "icon.svg" "image/svg+xml",
     "no-picture.svg" "image/svg+xml",
     "theme.js" "text/javascript; charset=utf-8",

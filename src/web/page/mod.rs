@@ -8,21 +8,18 @@ mod assets;
 mod html;
 mod tables;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::{HttpResponse, web};
 
-use self::html::Text;
+pub use self::html::Text;
 use super::AppState;
-
-/// What a page may load and do: its own files, pictures and video that its scripts make, and nothing from elsewhere.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-                      media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; \
-                      base-uri 'none'; form-action 'self'";
+use super::doors::Who;
+use crate::domain::access::Right;
 
 /// One page.
 pub struct Page {
     /// As actix has it: `/cameras/{name}`.
-    path: &'static str,
+    pub path: &'static str,
+    pub right: Right,
     title: &'static str,
     /// The `data-nav` of the link in the shell that is lit on this page.
     nav: &'static str,
@@ -34,9 +31,17 @@ pub struct Page {
 
 /// All pages.
 pub const PAGES: &[Page] = &[
-    Page { path: "/", title: "Wall", nav: "wall", html: include_str!("../www/wall.html"), script: "wall.js" },
+    Page {
+        path: "/",
+        right: Right::View,
+        title: "Wall",
+        nav: "wall",
+        html: include_str!("../www/wall.html"),
+        script: "wall.js",
+    },
     Page {
         path: "/timeline",
+        right: Right::View,
         title: "Timeline",
         nav: "timeline",
         html: include_str!("../www/timeline.html"),
@@ -44,6 +49,7 @@ pub const PAGES: &[Page] = &[
     },
     Page {
         path: "/events",
+        right: Right::View,
         title: "Events",
         nav: "events",
         html: include_str!("../www/events.html"),
@@ -51,6 +57,7 @@ pub const PAGES: &[Page] = &[
     },
     Page {
         path: "/cameras",
+        right: Right::View,
         title: "Cameras",
         nav: "cameras",
         html: include_str!("../www/cameras.html"),
@@ -58,6 +65,7 @@ pub const PAGES: &[Page] = &[
     },
     Page {
         path: "/system",
+        right: Right::View,
         title: "System",
         nav: "system",
         html: include_str!("../www/system.html"),
@@ -70,48 +78,55 @@ const SHELL: &str = include_str!("../www/shell.html");
 /// Registers the pages and the files they load.
 pub fn configure(config: &mut web::ServiceConfig) {
     for page in PAGES {
-        config.route(page.path, web::get().to(move |state| show(page, state)));
-        config.route(page.path, web::head().to(move |state| show(page, state)));
+        config.route(page.path, web::get().to(move |state, who| show(page, state, who)));
+        config.route(page.path, web::head().to(move |state, who| show(page, state, who)));
     }
     assets::configure(config);
 }
 
-/// Is this a page, or a file that one loads?
-pub fn is_known(path: &str) -> bool {
-    PAGES.iter().any(|page| page.path == path) || path == assets::PATTERN
+/// What it takes to see this page, or to load this file of one; None: it is neither. The files show nothing of anyone.
+pub fn right(path: &str) -> Option<Right> {
+    let page = PAGES.iter().find(|page| page.path == path).map(|page| page.right);
+    page.or_else(|| (path == assets::PATTERN).then_some(Right::Open))
 }
 
-async fn show(page: &'static Page, state: web::Data<AppState>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header(("Cross-Origin-Opener-Policy", "same-origin"))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body(render(page, &state).await)
+async fn show(page: &'static Page, state: web::Data<AppState>, who: Who) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(render(page, &state, &who).await)
 }
 
 /// The shell, with the page in it.
-async fn render(page: &Page, state: &AppState) -> String {
-    let main = fill(page.html, state).await;
+async fn render(page: &Page, state: &AppState, who: &Who) -> String {
+    let main = fill(page.html, state, who).await;
     let lit = format!("data-nav=\"{}\"", page.nav);
     SHELL
         .replace("{{title}}", page.title)
         .replace("{{script}}", page.script)
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
-        .replace("{{alarms}}", &tables::alarm_count(&state.registry.alarms()))
+        .replace("{{who}}", &who.name().map(log_out).unwrap_or_default())
+        .replace("{{alarms}}", &tables::alarm_count(&state.alarms(who)))
         .replace(&lit, &format!("{lit} aria-current=\"page\""))
         // Last: nothing in it is taken for a name of the shell's.
         .replacen("{{main}}", &main, 1)
 }
 
+/// The way out for somebody who is logged in.
+fn log_out(name: &str) -> String {
+    let name = Text(name);
+    format!(
+        "<form id=\"log-out\" method=\"post\" action=\"/api/logout\">\
+         <button class=\"icon\" type=\"submit\" aria-label=\"Log out {name}\" title=\"Log out {name}\">\
+         <svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><path d=\"M10 4H5v16h5M9 12h11M16 8l4 4-4 4\"/></svg></button></form>"
+    )
+}
+
 /// Fills the names in a page's fragment.
-async fn fill(fragment: &str, state: &AppState) -> String {
+async fn fill(fragment: &str, state: &AppState, who: &Who) -> String {
     let mut out = String::with_capacity(2 * fragment.len());
     let mut rest = fragment;
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((name, after)) = after.split_once("}}") else { break };
         out.push_str(before);
-        out.push_str(&part(name, state).await);
+        out.push_str(&part(name, state, who).await);
         rest = after;
     }
     out.push_str(rest);
@@ -119,14 +134,14 @@ async fn fill(fragment: &str, state: &AppState) -> String {
 }
 
 /// What a name in a fragment stands for.
-async fn part(name: &str, state: &AppState) -> String {
-    let cameras = || state.registry.all().iter().map(|entry| entry.status()).collect::<Vec<_>>();
+async fn part(name: &str, state: &AppState, who: &Who) -> String {
+    let cameras = || state.cameras(who).iter().map(|entry| entry.status()).collect::<Vec<_>>();
     match name {
         "tiles" => tables::tiles(&cameras()),
         "cameras" => tables::cameras(&cameras()),
-        "alarms" => tables::alarms(&state.registry.alarms()),
-        "recordings" => tables::recordings(&tables::newest_recordings(state).await),
-        "events" => tables::events(&tables::newest_events(state).await),
+        "alarms" => tables::alarms(&state.alarms(who)),
+        "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
+        "events" => tables::events(&tables::newest_events(state, who).await),
         _ => format!("<p class=\"error\">no part is called {}</p>", Text(name)),
     }
 }

@@ -6,19 +6,20 @@ use super::html::{Text, Time};
 use crate::actors::registry::Alarm;
 use crate::domain::camera::{CameraState, CameraStatus};
 use crate::domain::recording::{MotionEvent, Recording, RecordingQuery};
+use crate::web::doors::Who;
 use crate::web::{AppState, Problem};
 
 const NEWEST: u32 = 50;
 
 /// The newest recordings.
-pub async fn newest_recordings(state: &AppState) -> Result<Vec<Recording>, Problem> {
-    let query = RecordingQuery { limit: NEWEST, ..RecordingQuery::default() };
+pub async fn newest_recordings(state: &AppState, who: &Who) -> Result<Vec<Recording>, Problem> {
+    let query = RecordingQuery { among: who.cameras().list(), limit: NEWEST, ..RecordingQuery::default() };
     state.ask(move |index| index.recordings(&query)).await.map(|page| page.items)
 }
 
 /// The newest motion events, each with the ids of its recordings.
-pub async fn newest_events(state: &AppState) -> Result<Vec<(MotionEvent, Vec<i64>)>, Problem> {
-    let query = RecordingQuery { limit: NEWEST, ..RecordingQuery::default() };
+pub async fn newest_events(state: &AppState, who: &Who) -> Result<Vec<(MotionEvent, Vec<i64>)>, Problem> {
+    let query = RecordingQuery { among: who.cameras().list(), limit: NEWEST, ..RecordingQuery::default() };
     state.ask(move |index| index.events(&query)).await.map(|page| page.items)
 }
 

@@ -54,7 +54,10 @@ fn pages_load_nothing_from_elsewhere_and_no_script_is_inside_them() {
     for path in ["/", "/timeline", "/events", "/cameras", "/system"] {
         let page = served.get(path);
         let policy = page.header("content-security-policy");
-        assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.contains("default-src 'self'") && !policy.contains("script-src") && !policy.contains("unsafe"),
+            "{policy}"
+        );
         let text = page.text();
         for wrong in ["<script>", "style=\"", " onclick=", "http://", "https://"] {
             assert!(!text.contains(wrong), "{path}: {wrong}: {text}");
