@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::retention::{self, RetentionArgs};
+use super::{INPUT_WRONG, or_told};
 use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
 use crate::archive::state::{StateDb, StateError};
@@ -92,15 +93,7 @@ pub struct VerifyArgs {
 
 /// Runs the command on the archive of this configuration. Returns the exit code.
 pub fn run(command: &RecordingsCommand, config: &Path) -> anyhow::Result<u8> {
-    let loaded = match config::load_global(config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return Ok(1);
-        }
-    };
+    let Some(loaded) = or_told(config::load_global(config)) else { return Ok(INPUT_WRONG) };
     let done = on_archive(command, &loaded, &mut io::stdout().lock());
     match done {
         Ok(code) => Ok(code),

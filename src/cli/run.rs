@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, or_told};
 use crate::actors::janitor::{self, Retention};
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
@@ -35,15 +35,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs until a signal ends it.
 pub fn run(config_path: &Path) -> anyhow::Result<u8> {
-    let loaded = match config::load_global(config_path) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some(loaded) = or_told(config::load_global(config_path)) else { return Ok(INPUT_WRONG) };
     let global = loaded.global.clone();
     let log = match logging::init(&global.log) {
         Ok(log) => Arc::new(log),
