@@ -17,7 +17,7 @@ use std::thread;
 
 use chrono::{DateTime, Utc};
 use support::*;
-use tarsier::archive::index::Index;
+use tarsier::archive::index::{Index, IndexReader};
 use tarsier::archive::recovery;
 use tarsier::clock::utc_now;
 use tarsier::domain::recording::RecordingQuery;
@@ -87,7 +87,7 @@ struct Remains {
     /// By path, with their pictures.
     files: BTreeMap<String, Held>,
     rows: BTreeSet<(i64, String)>,
-    events: BTreeSet<(String, DateTime<Utc>)>,
+    events: BTreeSet<(String, DateTime<Utc>, i64)>,
     /// Camera, start, cause; those that were over.
     gaps: BTreeSet<(String, DateTime<Utc>, &'static str)>,
     protected: BTreeSet<String>,
@@ -123,8 +123,8 @@ fn restart(root: &Path, pictures: &Pictures) -> Remains {
         remains.rows.insert((row.id, row.path));
     }
     remains.rowless = recording_files(root).len() - remains.files.len();
-    remains.events =
-        index.events(&all()).unwrap().items.into_iter().map(|(event, _)| (event.camera, event.start)).collect();
+    let events = index.events(&all()).unwrap().items;
+    remains.events = events.into_iter().map(|(event, _)| (event.camera, event.start, event.id)).collect();
     let gaps = index.gaps(&all()).unwrap().items;
     remains.gaps = gaps.into_iter().map(|gap| (gap.camera, gap.start, gap.cause.name())).collect();
     assert!(index.close());
@@ -158,6 +158,8 @@ struct Run {
     log: Log,
     /// Paths that were protected, each with the moment after the answer.
     protected: Vec<(String, i64)>,
+    /// The last that the daemon gave to a recording or an event.
+    last_id: i64,
     daemon: Daemon,
 }
 
@@ -202,7 +204,11 @@ fn run(sync: &'static str, clip: &Clip) -> Run {
     }
     thread::sleep(secs(SECONDS - 17));
     assert_eq!(daemon.terminate(secs(10)), Some(0));
-    Run { sync, log: recorder.read(), protected, daemon }
+    let index = IndexReader::open(&archive).unwrap();
+    let rows = index.recordings(&all()).unwrap().items.into_iter().map(|row| row.id);
+    let events = index.events(&all()).unwrap().items.into_iter().map(|(event, _)| event.id);
+    let last_id = rows.chain(events).max().unwrap();
+    Run { sync, log: recorder.read(), protected, last_id, daemon }
 }
 
 impl Run {
@@ -281,22 +287,14 @@ impl Run {
             let now = remains.files.get(path).unwrap_or_else(|| panic!("{path} was synced and is gone"));
             assert!(now.first == held.first && now.intact >= held.intact, "{path} held {held:?} and holds {now:?}");
         }
-        let missing: Vec<_> = before.rows.difference(&remains.rows).filter(|row| !deleted.contains(&row.1)).collect();
+        // What had no row yet gets one at each start, with a new id.
+        let missing = before.rows.difference(&remains.rows).filter(|row| row.0 <= self.last_id);
+        let missing: Vec<_> = missing.filter(|row| !deleted.contains(&row.1)).collect();
         assert!(missing.is_empty(), "rows that were synced are gone: {missing:?}");
-        // One that the start made of its recording, as its own row was not there yet, has another id.
-        let is_there = |event: &&(String, DateTime<Utc>)| {
-            let begins = |other: &&(String, DateTime<Utc>)| {
-                other.0 == event.0 && (other.1 - event.1).abs() < chrono::TimeDelta::seconds(1)
-            };
-            remains.events.iter().any(|other| begins(&other))
-        };
-        let missing: Vec<_> = before
-            .events
-            .iter()
-            // With a camera's oldest recordings what else is known of that time goes.
-            .filter(|(camera, _)| !deleted.iter().any(|path| path.starts_with(camera.as_str())))
-            .filter(|event| !is_there(event))
-            .collect();
+        // With a camera's oldest recordings what else is known of that time goes.
+        let is_kept = |camera: &str| !deleted.iter().any(|path| path.starts_with(camera));
+        let missing = before.events.difference(&remains.events).filter(|event| event.2 <= self.last_id);
+        let missing: Vec<_> = missing.filter(|event| is_kept(&event.0)).collect();
         assert!(missing.is_empty(), "events that were synced are gone: {missing:?}");
         let is_over = |gap: &&(String, DateTime<Utc>, &'static str)| gap.2 != "down";
         let missing: Vec<_> = before.gaps.iter().filter(is_over).filter(|gap| !remains.gaps.contains(*gap)).collect();
