@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, SYNC, SYNC_ALL };
+enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, SYNC, SYNC_FOLDER, SYNC_ALL };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -2;
@@ -252,7 +252,8 @@ static int synced(int fd, long call) {
   char path[PATH_MAX];
   int is_folder = !is_ours && ready() && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) && below_at(fd, ".", path);
   int result = 0;
-  if (is_ours || is_folder) put(SYNC, is_folder ? 0 : found.st_ino, 0, NULL, 0, NULL, 0);
+  if (is_ours) put(SYNC, found.st_ino, 0, NULL, 0, NULL, 0);
+  else if (is_folder) put_path(SYNC_FOLDER, 0, path);
   else result = (int)syscall(call, fd);
   pthread_mutex_unlock(&lock);
   return result;
