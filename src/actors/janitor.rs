@@ -97,17 +97,17 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
 /// Tells when the disk stalls, or keeps nothing: those who wait for it can't.
 fn watch(archive: &Archive, registry: &Registry) {
     let root = archive.root().display();
-    let stalls = format!(
-        "the disk of {root} stalls: a write or sync takes longer than {} s (look at its health and who else uses it; the cameras' rings bridge about ten seconds)",
+    let too_slow = format!(
+        "the disk of {root} is too slow: it stalls for more than {} s, or does not take what the cameras send (look at its health and who else uses it; the cameras' rings bridge about ten seconds)",
         STALLED_AFTER.as_secs()
     );
     let mut last: BTreeMap<&str, Instant> = BTreeMap::new();
     while !archive.is_stopped() {
         let now = clock::monotonic();
-        let is_stalled =
-            archive.busy_since().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_AFTER);
+        let is_slow = archive.take_too_slow()
+            || archive.busy_since().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_AFTER);
         for (kind, trouble) in
-            [(SLOW_ALARM, is_stalled.then(|| stalls.clone())), (SYNC_ALARM, archive.take_sync_trouble())]
+            [(SLOW_ALARM, is_slow.then(|| too_slow.clone())), (SYNC_ALARM, archive.take_sync_trouble())]
         {
             if let Some(message) = trouble {
                 last.insert(kind, now);

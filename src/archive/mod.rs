@@ -65,8 +65,9 @@ pub struct Archive {
     /// When the turn began that is under way, and when the sync did.
     turn_began: Mutex<Option<Instant>>,
     sync_began: Mutex<Option<Instant>>,
-    /// Why a sync failed that nobody was told of yet.
+    /// Why a sync failed, and that a camera lost packets while it waited for the disk: not told yet.
     sync_trouble: Mutex<Option<String>>,
+    was_too_slow: AtomicBool,
 }
 
 enum Turn {
@@ -91,8 +92,8 @@ impl Archive {
             turn_began: Mutex::new(None),
             sync_began: Mutex::new(None),
             sync_trouble: Mutex::new(None),
+            was_too_slow: AtomicBool::new(false),
         });
-        let own_turns = archive.turns.clone();
         let working = Arc::downgrade(&archive);
         thread::Builder::new().name("archive".into()).spawn(move || {
             let note = |began| {
@@ -105,8 +106,8 @@ impl Archive {
                 let wants_more = recorder.turn();
                 note(None);
                 if wants_more {
-                    // More is there: behind the other cameras.
-                    let _ = own_turns.send(Turn::Of(recorder));
+                    // Behind the other cameras, and once: it may have been noticed meanwhile.
+                    recorder.notice();
                 }
             }
         })?;
@@ -137,6 +138,11 @@ impl Archive {
     /// Why something could not be made durable since the last call.
     pub fn take_sync_trouble(&self) -> Option<String> {
         self.sync_trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Did a camera lose packets since the last call, because the disk did not take them in time?
+    pub fn take_too_slow(&self) -> bool {
+        self.was_too_slow.swap(false, Ordering::AcqRel)
     }
 
     pub fn index(&self) -> &Index {

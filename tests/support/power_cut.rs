@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::disk_layer::{preload, text};
 
 /// Where a process's deeds are written down.
 pub struct Recorder {
@@ -27,33 +27,12 @@ impl Recorder {
 
     /// What a process has to be started with.
     pub fn environment(&self) -> [(&'static str, String); 3] {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        [("LD_PRELOAD", text(layer())), ("TARSIER_CUT_ROOT", text(&self.root)), ("TARSIER_CUT_LOG", text(&self.log))]
+        [preload(), ("TARSIER_DISK_ROOT", text(&self.root)), ("TARSIER_DISK_LOG", text(&self.log))]
     }
 
     pub fn read(&self) -> Log {
         Log::parse(fs::read(&self.log).expect("something was written down"), &self.root)
     }
-}
-
-/// The compiled layer.
-fn layer() -> &'static Path {
-    static LAYER: OnceLock<PathBuf> = OnceLock::new();
-    LAYER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (source, built) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/power_cut.c"), "power_cut.so");
-        let own = folder.join(format!("{built}.{}", std::process::id()));
-        let status = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(&own)
-            .arg(source)
-            .status()
-            .expect("there is a C compiler");
-        assert!(status.success(), "{source} compiles");
-        // Another test may do the same right now.
-        fs::rename(&own, folder.join(built)).unwrap();
-        folder.join(built)
-    })
 }
 
 /// How unkind the cut is to what was not synced.
