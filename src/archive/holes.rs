@@ -2,6 +2,8 @@
 //!
 //! Does not belong here: what was missing when it happened, which the recorder writes down.
 
+use std::ops::Range;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::index::{Index, IndexError, IndexReader};
@@ -22,7 +24,7 @@ pub fn untold(
     camera: &str,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, IndexError> {
+) -> Result<Vec<Range<DateTime<Utc>>>, IndexError> {
     let query =
         RecordingQuery { camera: Some(camera.to_owned()), from: Some(from), to: Some(to), ..Default::default() };
     let mut told = index.gaps(&query)?.items;
@@ -31,12 +33,12 @@ pub fn untold(
     let mut at = from;
     for gap in told {
         if gap.start > at {
-            stretches.push((at, gap.start));
+            stretches.push(at..gap.start);
         }
         at = at.max(gap.end.unwrap_or(to));
     }
     if to > at {
-        stretches.push((at, to));
+        stretches.push(at..to);
     }
     Ok(stretches)
 }
@@ -56,7 +58,7 @@ pub fn fill(index: &Index, since: DateTime<Utc>) -> Result<u64, IndexError> {
             let both = is_continuous(before.reason) && is_continuous(after.reason);
             let Some(end) = before.end.filter(|_| both) else { continue };
             // What is missing since this process began is its own to tell.
-            for (start, end) in untold(index, &camera, end, after.start.min(index.opened()))? {
+            for Range { start, end } in untold(index, &camera, end, after.start.min(index.opened()))? {
                 if end - start >= LEAST {
                     filled += 1;
                     index.add_gap(Gap { camera: camera.clone(), start, end: Some(end), cause: GapCause::Down });

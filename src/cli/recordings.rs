@@ -284,7 +284,7 @@ impl Holes<'_> {
             return Ok(None);
         }
         let stretches = holes::untold(self.index, &row.camera, end, next)?;
-        let missing: TimeDelta = stretches.into_iter().map(|(from, to)| to - from).sum();
+        let missing: TimeDelta = stretches.into_iter().map(|missing| missing.end - missing.start).sum();
         if missing <= HOLE {
             return Ok(None);
         }
