@@ -11,7 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,9 @@ pub struct Home {
     note: Option<PathBuf>,
     seen: Mutex<Option<Seen>>,
     /// None as long as nothing was locked: the disk is not there, or its file system knows no locks.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Arc<File>>>,
+    /// Held by who takes the lock, while a disk is asked that may hang.
+    taking: Mutex<()>,
 }
 
 /// What was seen of the archive when it was there.
@@ -83,7 +85,7 @@ impl Home {
         let seen = fs::read(&note).ok().and_then(|json| serde_json::from_slice::<Seen>(&json).ok());
         // One of another path says nothing of this.
         let seen = seen.filter(|seen| seen.archive == root);
-        Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen), lock: Mutex::default() }
+        Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen), ..Home::default() }
     }
 
     /// Is it there, and ours? Makes its folder and its marker where it never was, or where somebody took them away, and
@@ -94,18 +96,18 @@ impl Home {
     }
 
     fn take_lock(&self) -> io::Result<()> {
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.root.join(LOCK_NAME);
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let there = fs::metadata(&path).map(identity).ok();
-        let ours = held.as_ref().and_then(|file| file.metadata().ok()).map(identity);
+        let ours = self.held().clone().and_then(|file| file.metadata().ok()).map(identity);
         if ours.is_some() && ours == there {
             return Ok(());
         }
         // A disk without room for an empty file, or that is read-only, says so to who writes.
         let Ok(file) = File::create(&path) else { return Ok(()) };
         match file.try_lock() {
-            Ok(()) => *held = Some(file),
+            Ok(()) => *self.held() = Some(Arc::new(file)),
             Err(TryLockError::WouldBlock) => return Err(io::Error::other(InUse { root: self.root.clone() })),
             // A file system without locks: nobody can be kept out.
             Err(TryLockError::Error(_)) => {}
@@ -148,7 +150,11 @@ impl Home {
 
     /// Lets another process have it.
     pub fn release(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.held() = None;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, now: Seen) {

@@ -1008,9 +1008,10 @@ pub(super) mod tests {
     #[test]
     fn what_a_crash_took_between_two_files_that_nobody_knew_is_a_gap() {
         let place = Place::new();
-        let continuous = |id, camera: &str, second| {
-            let start = minutes_ago(5) + TimeDelta::seconds(second);
-            Recording { reason: Reason::Continuous, ..row(id, camera, start) }
+        let start = minutes_ago(5);
+        let continuous = |id, camera: &str, second| Recording {
+            reason: Reason::Continuous,
+            ..row(id, camera, start + TimeDelta::seconds(second))
         };
         place.write(&continuous(1, "yard", 0), false);
         place.write(&continuous(2, "yard", 20), false);
@@ -1030,7 +1031,6 @@ pub(super) mod tests {
         place.scan(&index);
         let down: Vec<_> = gaps(&index).into_iter().filter(|gap| gap.cause == GapCause::Down).collect();
         let [gap] = &down[..] else { panic!("{down:?}") };
-        let start = minutes_ago(5);
         assert_eq!(
             (gap.camera.as_str(), gap.start, gap.end),
             ("yard", start + TimeDelta::seconds(SECONDS), Some(start + TimeDelta::seconds(20)))
