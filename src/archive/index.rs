@@ -12,7 +12,6 @@ mod reader;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,7 +24,7 @@ use self::journal::Journals;
 use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
-use super::home::Home;
+use super::home::{self, Home};
 use super::state::StateDb;
 use crate::clock;
 use crate::domain::camera::GapCause;
@@ -34,8 +33,6 @@ use crate::domain::score::{self, Minute, Score, Series};
 
 /// The index's file in the archive's root.
 pub const FILE_NAME: &str = "index.db";
-/// Held while a process records into the archive.
-pub const LOCK_NAME: &str = "index.lock";
 
 /// A minute is written so long after its end: the detector may be behind.
 const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
@@ -52,8 +49,8 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 /// Why the index could not be opened or asked.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    #[error("the archive {} is in use by another tarsier: stop that one, or give this one its own archive.path", root.display())]
-    InUse { root: PathBuf },
+    #[error("{0}")]
+    InUse(std::io::Error),
     #[error("the archive {} has no index: `tarsier recordings repair` makes one from its journals and files", root.display())]
     Missing { root: PathBuf },
     #[error("the index {} cannot be read: {source}", path.display())]
@@ -75,9 +72,8 @@ struct Handle {
     shared: Arc<Shared>,
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
+    written_before: Option<DateTime<Utc>>,
     state: StateDb,
-    /// None where the file system knows no locks.
-    _lock: Option<File>,
 }
 
 struct Shared {
@@ -133,9 +129,10 @@ impl Index {
     pub fn open_at(archive_root: &Path, home: Home) -> Result<Index, IndexError> {
         let now = clock::utc_now();
         let path = archive_root.join(FILE_NAME);
-        let prepared = home.check().map_err(|error| error.to_string());
-        // A disk that comes late finds nobody else: the place was ours.
-        let lock = if prepared.is_ok() { lock(archive_root)? } else { None };
+        let prepared = match home.check() {
+            Err(error) if home::is_in_use(&error) => return Err(IndexError::InUse(error)),
+            checked => checked.map_err(|error| error.to_string()),
+        };
         let shared = Shared {
             reader: IndexReader::new(path.clone()),
             // What is given out before the index could be read is larger than all that is in it.
@@ -147,6 +144,7 @@ impl Index {
             path,
         };
         let mut closed_before = None;
+        let written_before = written_at(&shared.path);
         let opened = prepared.map_err(DbError::Failing).and_then(|()| Db::open(&shared.path));
         let db = match opened {
             Ok((db, found)) => {
@@ -182,8 +180,8 @@ impl Index {
                 shared,
                 opened: now,
                 closed_before,
+                written_before,
                 state: StateDb::of(archive_root),
-                _lock: lock,
             }),
         })
     }
@@ -405,6 +403,11 @@ impl Index {
         self.handle.closed_before
     }
 
+    /// When the index was last written to before this process opened it, as far as its file says.
+    pub fn written_before(&self) -> Option<DateTime<Utc>> {
+        self.handle.written_before
+    }
+
     /// Is this recording open in this process?
     pub fn is_live(&self, id: i64) -> bool {
         self.shared().lock().live.contains_key(&id)
@@ -505,18 +508,15 @@ impl Drop for Handle {
         self.shared.changed.notify_all();
         let waited = self.shared.changed.wait_timeout_while(state, END_WITHIN, |state| !state.ended);
         drop(waited);
+        self.shared.home.release();
     }
 }
 
-/// Takes the archive for this process.
-fn lock(archive_root: &Path) -> Result<Option<File>, IndexError> {
-    let Ok(file) = File::create(archive_root.join(LOCK_NAME)) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(IndexError::InUse { root: archive_root.to_owned() }),
-        // A file system without locks: nobody can be kept out.
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
+/// When a database or what waits beside it to be put into it was last written to.
+fn written_at(path: &Path) -> Option<DateTime<Utc>> {
+    let waiting = db::with_suffix(path, "-wal");
+    let modified = [path, &waiting].map(|path| std::fs::metadata(path).and_then(|found| found.modified()));
+    modified.into_iter().flatten().max().map(DateTime::from)
 }
 
 fn has_folders(archive_root: &Path) -> bool {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::file::{self, RepairError, Repaired};
+use super::holes;
 use super::index::{Index, IndexError};
 use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
@@ -21,7 +22,8 @@ use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
-/// A continuous recording that ended so shortly before the process did ended because of it.
+/// A continuous recording that ended so shortly before the process did ended because of it: at its end in order, or
+/// in the moment between two files.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
 /// A file that is unknown and new may belong to a recording that is just being begun: it is looked at again.
 const SECOND_LOOK: Duration = Duration::from_secs(3);
@@ -146,19 +148,23 @@ fn try_repair_open(
 ) -> Result<(), IndexError> {
     // Where each camera's recording broke off.
     let mut ends: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-    if let Some(closed) = index.closed_before() {
+    if let Some(ended) = index.closed_before().or(index.written_before()) {
+        let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
+        // The journals may have ended it already, with the start of this process.
+        let opened_us = index.opened().timestamp_micros();
+        let went_on = |gap: &Gap| gap.end.is_none_or(|end| end.timestamp_micros() >= opened_us);
         for row in index.latest()? {
-            let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
-            if let (true, Some(end)) = (is_continuous, row.end)
-                && end + ENDED_WITH_IT >= closed
+            let is_continuous = holes::is_continuous(row.reason);
+            let was_missing = gaps.iter().any(|gap| gap.camera == row.camera && went_on(gap));
+            if let (true, Some(end)) = (is_continuous && !was_missing, row.end)
+                && end + ENDED_WITH_IT >= ended
             {
                 ends.insert(row.camera, end);
             }
         }
         // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
-        let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
         for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down) {
-            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= closed) {
+            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= ended) {
                 ends.entry(gap.camera).or_insert(gap.start);
             }
         }
@@ -216,6 +222,9 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
             let start = if repaired.already_complete { row.start } else { repaired.meta.start };
             let end = start + (repaired.end - repaired.meta.start);
             count(&row.path, &repaired, report);
+            if !repaired.already_complete {
+                lost(index, &row, end, report);
+            }
             index.put(Recording {
                 start,
                 end: Some(end),
@@ -228,11 +237,21 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
         }
         Ok(None) => {
             tracing::info!(camera = %row.camera, "the recording {} held no packet and is deleted", row.path);
+            lost(index, &row, row.start, report);
             index.remove(row.id);
             report.empty += 1;
             row.start
         }
         Err(error) => give_up(root, index, row, &error.to_string(), report),
+    }
+}
+
+/// Of a recording that had been closed, a power cut took what was after this moment: what followed it knows nothing of
+/// that.
+fn lost(index: &Index, row: &Recording, from: DateTime<Utc>, report: &mut RecoveryReport) {
+    if let Some(end) = row.end.filter(|end| *end > from) {
+        report.gaps += 1;
+        index.add_gap(Gap { camera: row.camera.clone(), start: from, end: Some(end), cause: GapCause::Down });
     }
 }
 
@@ -333,12 +352,23 @@ impl Scan<'_> {
             self.report.replayed(replay(self.root, self.index, Days::All, self.stop)?);
         }
         if self.index.closed_before().is_none() {
-            self.recent = self.index.latest()?.iter().filter_map(|row| row.end).max().map(|end| end - RECENT);
+            self.recent = self.last_end()?.map(|end| end - RECENT);
         }
         self.walk()?;
         self.second_look()?;
         self.drop_rows()?;
+        self.flush()?;
+        if self.index.closed_before().is_none()
+            && let Some(last) = self.last_end()?
+        {
+            self.report.gaps += holes::fill(self.index, last - RECENT)?;
+        }
         self.flush()
+    }
+
+    /// Where the newest closed recording ends.
+    fn last_end(&self) -> Result<Option<DateTime<Utc>>, IndexError> {
+        Ok(self.index.latest()?.iter().filter_map(|row| row.end).max())
     }
 
     fn check_stop(&self) -> Result<(), Ended> {
@@ -797,6 +827,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_crash_between_two_files_is_a_gap_and_one_that_was_known_is_not_two() {
+        let place = Place::new();
+        let now = clock::utc_now();
+        {
+            let index = place.open();
+            for (id, camera) in [(1, "yard"), (2, "door")] {
+                let row = Recording { reason: Reason::Continuous, ..row(id, camera, now - TimeDelta::seconds(4)) };
+                let bytes = place.write(&row, true);
+                index.put(Recording { bytes, ..closed(row) });
+            }
+            index.set_open_gap("door", Some((now - TimeDelta::seconds(1), GapCause::Disconnected)));
+        }
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        let gaps: Vec<_> = gaps(&index).into_iter().map(|gap| (gap.camera, gap.cause)).collect();
+        assert_eq!(gaps, [("yard".to_owned(), GapCause::Down), ("door".to_owned(), GapCause::Disconnected)]);
+    }
+
+    #[test]
     fn the_gap_of_a_run_that_recorded_nothing_goes_on() {
         let place = Place::new();
         let open = row(1, "yard", minutes_ago(5));
@@ -935,6 +984,57 @@ pub(super) mod tests {
         let [after] = &rows(&index)[..] else { panic!("one row") };
         assert!(after.complete);
         assert_eq!(after.bytes, fs::metadata(&path).unwrap().len());
+    }
+
+    #[test]
+    fn what_a_power_cut_took_of_a_closed_file_is_a_gap() {
+        let place = Place::new();
+        let row = closed(row(1, "yard", minutes_ago(5)));
+        let bytes = place.write(&row, true);
+        {
+            place.open().put(Recording { bytes, ..row.clone() });
+        }
+        let file = fs::OpenOptions::new().write(true).open(place.root().join(&row.path)).unwrap();
+        file.set_len(bytes / 2).unwrap();
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        place.scan(&index);
+        let [after] = &rows(&index)[..] else { panic!("one row") };
+        assert!(after.end < row.end, "{after:?}");
+        let told = gaps(&index).into_iter().find(|gap| gap.start == after.end.unwrap()).expect("a gap from its end on");
+        assert_eq!((told.end, told.cause), (row.end, GapCause::Down));
+    }
+
+    #[test]
+    fn what_a_crash_took_between_two_files_that_nobody_knew_is_a_gap() {
+        let place = Place::new();
+        let start = minutes_ago(5);
+        let continuous = |id, camera: &str, second| Recording {
+            reason: Reason::Continuous,
+            ..row(id, camera, start + TimeDelta::seconds(second))
+        };
+        place.write(&continuous(1, "yard", 0), false);
+        place.write(&continuous(2, "yard", 20), false);
+        // Told already, but for a moment.
+        let (first, second) = (continuous(3, "door", 0), continuous(4, "door", 20));
+        for row in [&first, &second] {
+            place.write(row, true);
+        }
+        place.open().add_gap(Gap {
+            camera: "door".into(),
+            start: first.start + TimeDelta::milliseconds(3500),
+            end: Some(second.start),
+            cause: GapCause::Reload,
+        });
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        place.scan(&index);
+        let down: Vec<_> = gaps(&index).into_iter().filter(|gap| gap.cause == GapCause::Down).collect();
+        let [gap] = &down[..] else { panic!("{down:?}") };
+        assert_eq!(
+            (gap.camera.as_str(), gap.start, gap.end),
+            ("yard", start + TimeDelta::seconds(SECONDS), Some(start + TimeDelta::seconds(20)))
+        );
     }
 
     #[test]
