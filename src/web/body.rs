@@ -1,7 +1,13 @@
 //! What a request brings along: read within a size and a time, and as the JSON it should be.
+//!
+//! A body has to say how long it is. Of one that does not, actix-http reads on after the answer, for as long as its
+//! client sends: [`Unread`] keeps it from doing so.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
@@ -32,6 +38,30 @@ impl FromRequest for Body {
             let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time");
             read.map_err(|_| late())?.map(Body)
         })
+    }
+}
+
+/// The body of an answer to a request whose own body nobody reads: the connection is closed behind it.
+pub struct Unread {
+    answer: BoxBody,
+    _request: Payload,
+}
+
+impl Unread {
+    pub fn answer(answer: BoxBody, request: Payload) -> BoxBody {
+        BoxBody::new(Unread { answer, _request: request })
+    }
+}
+
+impl MessageBody for Unread {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(context)
     }
 }
 
