@@ -304,6 +304,32 @@ fn the_wall_shows_what_the_cameras_show_now() {
     assert!(trouble["broken"][1].as_str().unwrap().contains("did you mean"), "{trouble}");
     assert!(trouble["summary"].as_str().unwrap().starts_with("4 of 6 live"), "{trouble}");
 
+    // Old pictures are let go up to a keyframe, so the page must know one: a second of gate's is 15 pictures, one of
+    // 30 a keyframe, and the first of all.
+    let keys = on_wall(
+        &mut browser,
+        "const {beginsWithKey} = await import('/assets/live.js');
+         const socket = new WebSocket(`ws://${location.host}/api/cameras/gate/live`);
+         socket.binaryType = 'arraybuffer';
+         const found = [];
+         await new Promise(done => socket.onmessage = ({data}) => found.push(beginsWithKey(new Uint8Array(data))) > 60 && done());
+         socket.close();
+         return [found[0], found[1], found.filter(is => is).length];",
+    );
+    let count = keys[2].as_u64().unwrap();
+    assert_eq!((&keys[0], &keys[1]), (&false.into(), &true.into()), "the description, then a keyframe: {keys}");
+    assert!((2..=4).contains(&count), "of about 60 pictures: {keys}");
+    let part = on_wall(
+        &mut browser,
+        "const still = new Image();
+         still.src = '/api/cameras/hall/live.mjpeg';
+         await until('a part of the multipart answer', () => still.naturalWidth);
+         const width = still.naturalWidth;
+         still.src = '';
+         return width;",
+    );
+    assert_eq!(part, 640, "an <img> shows the stills too");
+
     // Keys: from tile to tile, one large, which leaves the others without a viewer, and back.
     let focus = "return document.activeElement.closest('.tile')?.id ?? null;";
     browser.press("ArrowRight");

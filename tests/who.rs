@@ -300,6 +300,12 @@ fn people_see_in_a_browser_why_they_are_not_let_in_and_come_to_where_they_wanted
     fill(&mut browser, PASSWORD);
     wait_for_words(&mut browser, "main h1", "System");
     assert_eq!(browser.evaluate("document.cookie"), "", "no script sees the login");
+    // A login that ends while a page is open leads back to the page to log in, and from there on.
+    browser.open(&daemon.url("/"));
+    done(tarsier(&daemon, &["user", "password", "anna"], &format!("{PASSWORD}\n")));
+    wait_for_words(&mut browser, "button", "Log in");
+    fill(&mut browser, PASSWORD);
+    wait_for_words(&mut browser, "title", "Wall");
     let complaints = browser.complaints();
     assert!(complaints.iter().all(|complaint| complaint.contains("status of 401")), "{complaints:?}");
     browser.evaluate("document.querySelector('#log-out button').click(); true");

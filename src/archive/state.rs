@@ -158,8 +158,9 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let _ = create(path);
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(2))?;
-    // A decision of a person is on the disk before it is called taken.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A decision of a person is on the disk before it is called taken: with FULL a power cut may bring the rollback
+    // journal back, and with it what was before.
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
     let version =
         |on: &Connection| on.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v as usize);
     if version(&connection)? < MIGRATIONS.len() {

@@ -171,7 +171,7 @@ async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()>
         REFUSAL.len()
     );
     // A connection that is closed with a request unread takes the answer with it.
-    stream.read(&mut [0; 16 << 10]).await?;
+    let _length = stream.read(&mut [0; 16 << 10]).await?;
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
 }

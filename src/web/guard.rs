@@ -17,7 +17,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use futures_util::FutureExt;
 
-use super::body::Unread;
+use super::body::{self, Unread};
 use super::{AppState, Problem, login, problem, query, routes};
 use crate::clock;
 
@@ -116,15 +116,14 @@ pub async fn gate(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<Se
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let state = request.app_data::<web::Data<AppState>>().cloned();
     let is_secure = state.as_ref().is_some_and(|state| state.own.is_secure());
-    let has_no_length = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let unread = has_no_length.then(|| request.take_payload());
-    let allowed = match &state {
-        _ if has_no_length => {
-            let detail = "the request's body has to say how long it is (Content-Length)";
-            Err(Problem::new(StatusCode::LENGTH_REQUIRED, detail))
-        }
-        Some(state) => admit(&request, state).await,
-        None => Err(Problem::internal("the server has no state")),
+    let (gathered, unread) = match body::gather(&mut request).await {
+        Ok(()) => (Ok(()), None),
+        Err((problem, unread)) => (Err(problem), Some(unread)),
+    };
+    let allowed = match (gathered, &state) {
+        (Err(problem), _) => Err(problem),
+        (Ok(()), Some(state)) => admit(&request, state).await,
+        (Ok(()), None) => Err(Problem::internal("the server has no state")),
     };
     let response = match allowed {
         Err(problem) => refuse(request, problem),

@@ -45,6 +45,7 @@ mod daemon;
 mod frames;
 mod http_mjpeg;
 mod mounts;
+mod power_cut;
 mod relay;
 mod rtsp;
 mod units;
@@ -57,6 +58,7 @@ pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerE
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
 pub use http_mjpeg::{MjpegServer, base64};
 pub use mounts::{SmallDisk, in_own_mounts};
+pub use power_cut::{Deed, Log, Loss, Recorder, What};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};
 pub use units::{assert_run_of, vcl_units};

@@ -41,6 +41,8 @@ assets! {
     "shell.js" "text/javascript; charset=utf-8",
     "live.js" "text/javascript; charset=utf-8",
     "wall.js" "text/javascript; charset=utf-8",
+    "strip.js" "text/javascript; charset=utf-8",
+    "timeline.js" "text/javascript; charset=utf-8",
 }
 
 pub fn find(name: &str) -> Option<&'static Asset> {

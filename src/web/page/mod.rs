@@ -45,7 +45,7 @@ pub const PAGES: &[Page] = &[
         title: "Timeline",
         nav: "timeline",
         html: include_str!("../www/timeline.html"),
-        script: "shell.js",
+        script: "timeline.js",
     },
     Page {
         path: "/events",

@@ -332,17 +332,23 @@ class StillsPlayer {
 const text = (bytes, at) => String.fromCharCode(...bytes.subarray(at, at + 4));
 const boxName = (bytes) => text(bytes, 4);
 
-/** Does this fragment begin with a picture that stands for itself? Its first `trun` says so: see src/archive/mp4. */
-function beginsWithKey(bytes) {
-  const end = Math.min(bytes.length - 28, 200);
-  for (let at = 8; at < end; at += 1) {
-    if (bytes[at] === 0x74 && text(bytes, at) === 'trun') {
-      const view = new DataView(bytes.buffer, bytes.byteOffset + at - 4);
-      const flags = view.getUint32(24);
-      return (flags & 0x0001_0000) === 0;
-    }
-  }
-  return false;
+/** The video's track, as src/archive/mp4 numbers it. */
+const VIDEO_TRACK = 1;
+
+/** Does this message begin with a picture that stands for itself? The flags of its first sample say so. */
+export function beginsWithKey(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 200));
+  const find = (name) => {
+    for (let at = 8; at < view.byteLength - 28; at += 1) if (bytes[at] === 0x74 && text(bytes, at) === name) return at;
+    return -1;
+  };
+  const [header, run] = [find('tfhd'), find('trun')];
+  if (header < 0 || run < 0 || view.getUint32(header + 8) !== VIDEO_TRACK) return false;
+  const has = view.getUint32(run + 4);
+  // Behind the count: the data's offset, then the first sample's flags, or its duration, its size and they.
+  let at = run + 12 + (has & 0x1 ? 4 : 0);
+  if (!(has & 0x4)) at += (has & 0x100 ? 4 : 0) + (has & 0x200 ? 4 : 0);
+  return (view.getUint32(at) & 0x0001_0000) === 0;
 }
 
 function joined(pieces) {
