@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::detector::{DetectorActor, Work};
+use super::detector::{self, DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
 use super::gaps;
 use super::guard::{CameraPart, guarded};
@@ -714,5 +714,6 @@ impl Handler<TriggerByHand> for CameraActor {
 impl Drop for CameraActor {
     fn drop(&mut self) {
         writer::clear_alarms(&self.shared.registry, &self.config.name);
+        detector::clear_alarms(&self.shared.registry, &self.entry, &self.config.name);
     }
 }

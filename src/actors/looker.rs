@@ -11,6 +11,7 @@ use crate::domain::finding::Finding;
 use crate::domain::motion::{Motion, MotionChange};
 use crate::domain::ring::Read;
 use crate::domain::stream::Track;
+use crate::domain::tamper::TamperChange;
 use crate::failpoint;
 use crate::media::decode::LumaDecoder;
 use crate::media::detect::Detector;
@@ -48,6 +49,8 @@ pub struct Look {
     pub changes: Vec<Change>,
     /// Every picture that was looked at.
     pub seen: Vec<Seen>,
+    /// What became of the camera's being tampered with, each with its session.
+    pub tampering: Vec<(Arc<Session>, TamperChange)>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -228,6 +231,7 @@ impl Looker {
                 }
                 Err(error) => fault = Some(error.to_string()),
             }
+            look.tampering.extend(detector.take_tamper_change().map(|change| (Arc::clone(session), change)));
             look.looked = Some((Arc::clone(session), pts_us));
         };
         let result = match packet {

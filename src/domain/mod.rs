@@ -1,7 +1,7 @@
 //! The pure core: values in, values and actions out.
 //!
 //! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
-//! detector, the motion and recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
+//! detector, tampering, the motion and recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
 pub mod access;
@@ -21,6 +21,7 @@ pub mod score;
 pub mod separation;
 pub mod source_url;
 pub mod stream;
+pub mod tamper;
 pub mod throttle;
 pub mod timeline;
 pub mod timezone;

@@ -46,9 +46,14 @@ impl AdaptiveStages {
         (self.scaled.size.width as u32, self.scaled.size.height as u32)
     }
 
+    /// Will the picture at `pts_us` be looked at?
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        self.adaptive.is_due(pts_us)
+    }
+
     pub fn look(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         // Between two looks a picture is not even scaled.
-        if self.adaptive.is_due(view.pts_us) {
+        if self.is_due(view.pts_us) {
             self.scaled.take(view)?;
             let (width, height) = self.size();
             let bytes = self.scaled.picture.data_bytes()?;
