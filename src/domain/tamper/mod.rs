@@ -5,7 +5,7 @@
 //! only, the same for the same pictures and times. Does not belong here: what moves before the camera
 //! ([`super::adaptive`]), and who is told (`actors`).
 //!
-//! All causes are told by comparison with a *reference*: a slow mean (a minute) of the picture, which dusk and seasons
+//! All causes are told by comparison with a *reference*: a slow mean (half a minute) of the picture, which dusk and seasons
 //! change, too. What is compared with it is the mean of the last second, in
 //! which rain, snow and what runs through the picture fade. A short-term and a long-term memory are the idea of
 //! E. Ribnick and others, *Real-Time Detection of Camera Tampering*, AVSS 2006; edges of the background that are lost,
@@ -32,7 +32,7 @@ const WELL_S: f32 = 2.5;
 const KNOWN_S: f32 = 8.0;
 /// Time constants of the mean that is compared, of the reference, and of how often pictures repeat.
 const RECENT_S: f32 = 0.7;
-const REFERENCE_S: f32 = 60.0;
+const REFERENCE_S: f32 = 30.0;
 const REPEATS_S: f32 = 1.5;
 const USUAL_REPEATS_S: f32 = 300.0;
 /// While something may be wrong the reference learns nothing for so long, and then so much more slowly.

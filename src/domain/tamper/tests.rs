@@ -60,23 +60,28 @@ fn moved(picture: &Picture, by: usize) -> Picture {
     (0..picture.len()).map(level).collect()
 }
 
-/// What a camera makes of a scene, looked at ten times a second.
+/// What a camera makes of a scene, looked at four times a second.
 struct Watched {
     tamper: Tamper,
     random: fastrand::Rng,
+    /// Close to Gaussian, and more than a picture of it.
+    grain: Vec<f32>,
     noise: f32,
 }
 
 impl Watched {
     fn new(noise: f32) -> Self {
-        Watched { tamper: Tamper::default(), random: fastrand::Rng::with_seed(7), noise }
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut grain = || 1.7 * (random.f32() + random.f32() + random.f32() + random.f32() - 2.0);
+        let grain = (0..3 * WIDTH * HEIGHT).map(|_| grain()).collect();
+        Watched { tamper: Tamper::default(), random, grain, noise }
     }
 
     fn look(&mut self, at: f64, picture: &Picture) -> Option<TamperChange> {
-        let (random, noise) = (&mut self.random, self.noise);
-        // Close to Gaussian.
-        let mut grain = || noise * 1.7 * (random.f32() + random.f32() + random.f32() + random.f32() - 2.0);
-        let bytes: Vec<u8> = picture.iter().map(|level| (level + grain()).round().clamp(0.0, 255.0) as u8).collect();
+        let grain = &self.grain[self.random.usize(0..2 * WIDTH * HEIGHT)..];
+        let bytes: Vec<u8> = (picture.iter().zip(grain))
+            .map(|(level, grain)| (level + self.noise * grain).round().clamp(0.0, 255.0) as u8)
+            .collect();
         self.tamper.look(&bytes, WIDTH, HEIGHT, (at * 1e6) as i64)
     }
 
@@ -84,8 +89,8 @@ impl Watched {
     fn run(&mut self, seconds: f64, mut draw: impl FnMut(f64, &mut Picture)) -> Vec<(f64, TamperChange)> {
         let scene = street(1);
         let mut changes = Vec::new();
-        for n in 0..(seconds * 10.0) as usize {
-            let at = n as f64 / 10.0;
+        for n in 0..(seconds * 4.0) as usize {
+            let at = n as f64 / 4.0;
             let mut picture = scene.clone();
             draw(at, &mut picture);
             changes.extend(self.look(at, &picture).map(|change| (at, change)));
@@ -160,8 +165,8 @@ fn a_black_picture_is_told() {
 fn a_frozen_picture_is_told() {
     let mut watched = Watched::new(2.0);
     let (mut kept, mut changes) = (None, Vec::new());
-    for n in 0..450 {
-        let at = f64::from(n) / 10.0;
+    for n in 0..180 {
+        let at = f64::from(n) / 4.0;
         let frozen = (AT..AT + 15.0).contains(&at);
         watched.noise = if frozen { 0.0 } else { 2.0 };
         let picture = if frozen { kept.clone().unwrap_or_else(|| street(1)) } else { street(1) };
@@ -179,8 +184,8 @@ fn a_frozen_picture_is_told() {
 fn a_card_that_says_no_signal_is_told() {
     let mut watched = Watched::new(2.0);
     let mut changes = Vec::new();
-    for n in 0..450 {
-        let at = f64::from(n) / 10.0;
+    for n in 0..180 {
+        let at = f64::from(n) / 4.0;
         let card = (AT..AT + 15.0).contains(&at);
         watched.noise = if card { 0.0 } else { 2.0 };
         let mut picture = street(1);
@@ -222,12 +227,12 @@ fn a_lorry_that_fills_the_picture_for_five_seconds_is_none() {
 fn dusk_is_none() {
     let mut watched = Watched::new(2.0);
     let mut changes = Vec::new();
-    for n in 0..6000 {
-        let at = f64::from(n) / 10.0;
+    for n in 0..1200 {
+        let at = f64::from(n) / 4.0;
         let mut picture = street(1);
-        let light = (1.0 - at as f32 / 650.0).powi(2).max(0.0);
+        let light = (1.0 - at as f32 / 325.0).powi(2).max(0.0);
         each(&mut picture, |_, _, level| 16.0 + (level - 16.0) * light);
-        watched.noise = 2.0 + at as f32 / 200.0;
+        watched.noise = 2.0 + at as f32 / 100.0;
         changes.extend(watched.look(at, &picture));
     }
     assert_eq!(changes, []);
@@ -237,8 +242,8 @@ fn dusk_is_none() {
 fn the_switch_to_infrared_and_back_is_none() {
     let mut watched = Watched::new(2.0);
     let mut changes = Vec::new();
-    for n in 0..900 {
-        let at = f64::from(n) / 10.0;
+    for n in 0..360 {
+        let at = f64::from(n) / 4.0;
         let mut picture = street(1);
         let night = (30.0..60.0).contains(&at);
         watched.noise = if night { 5.0 } else { 2.0 };
@@ -327,15 +332,15 @@ fn what_is_told_outlasts_a_new_session() {
     let mut watched = Watched::new(2.0);
     let scene = street(1);
     let mut changes = Vec::new();
-    for n in 0..600 {
-        let at = f64::from(n) / 10.0;
-        if n == 350 {
+    for n in 0..240 {
+        let at = f64::from(n) / 4.0;
+        if n == 140 {
             watched.tamper.new_session();
         }
         let covered = (20.0..50.0).contains(&at);
         let picture = if covered { vec![80.0; WIDTH * HEIGHT] } else { scene.clone() };
         // The new session's times begin anew.
-        let pts = if n < 350 { at } else { at - 35.0 };
+        let pts = if n < 140 { at } else { at - 35.0 };
         changes.extend(watched.look(pts, &picture).map(|change| (at, change)));
     }
     let [(_, TamperChange::Began { .. }), (over, TamperChange::Over { .. })] = changes[..] else { panic!("{changes:?}") };
@@ -346,9 +351,10 @@ fn what_is_told_outlasts_a_new_session() {
 fn a_new_view_that_stays_becomes_the_usual_one() {
     let mut watched = Watched::new(2.0);
     let mut changes = Vec::new();
-    for n in 0..4000 {
-        let at = f64::from(n);
-        changes.extend(watched.look(at, &street(if n < 60 { 1 } else { 5 })).map(|change| (at, change)));
+    let (before, after) = (street(1), street(5));
+    for n in 0..560 {
+        let at = 4.0 * f64::from(n);
+        changes.extend(watched.look(at, if n < 15 { &before } else { &after }).map(|change| (at, change)));
     }
     let [(_, TamperChange::Began { cause: Tampering::Moved, .. }), (over, TamperChange::Over { .. })] = changes[..] else {
         panic!("{changes:?}")
