@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
 
 use super::detector::{self, DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
@@ -16,7 +17,7 @@ use super::messages::{
     CameraStopped, Feed, FeedNews, FeedReport, OpenGap, Part, PartFailed, RetryNow, SessionEnded, SetDetector,
     SetWriter, StopCamera, TriggerByHand,
 };
-use super::registry::CameraEntry;
+use super::registry::{CameraEntry, Glimpses};
 use super::shared::Shared;
 use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
@@ -249,6 +250,10 @@ impl CameraActor {
             Arc::clone(&entry.counters),
         );
         entry.set_ring(Some(Arc::clone(&ring)));
+        let detects = config.detect.enabled;
+        entry.set_glimpses(detects.then(|| {
+            Arc::new(Glimpses { config: config.detect.clone(), newest: watch::channel(None).0 })
+        }));
         entry.update(|status| {
             let at = clock::utc_now();
             (status.generation, status.started_at, status.since) = (generation, Some(at), at);

@@ -225,7 +225,7 @@ impl DetectorActor {
                 match Looker::new(&self.camera, &self.config, Arc::clone(&self.ring), self.work.settled) {
                     Ok(looker) => {
                         self.work.began = now;
-                        Box::new(looker)
+                        Box::new(looker.shown_to(self.entry.glimpses()))
                     }
                     Err(cause) => return self.worker_failed(cause),
                 }

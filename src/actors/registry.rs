@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
+use crate::domain::config::DetectConfig;
 use crate::domain::camera::{CameraState, CameraStatus, Counters, Event};
 use crate::domain::tamper::Tampering;
 use crate::media::PacketRing;
+use crate::media::glimpse::Glimpse;
 
 /// All cameras that have a file in `config.d/`, by name, and the facts they tell.
 pub struct Registry {
@@ -47,7 +49,15 @@ pub struct CameraEntry {
     pub counters: Arc<Counters>,
     /// The ring of the running session, for snapshots and viewers.
     ring: RwLock<Option<Arc<PacketRing>>>,
+    /// What the running detector sees, for whoever wants to look.
+    glimpses: RwLock<Option<Arc<Glimpses>>>,
     commands: RwLock<Option<CommandSink>>,
+}
+
+/// What a detector sees: it is copied while somebody listens only.
+pub struct Glimpses {
+    pub config: DetectConfig,
+    pub newest: watch::Sender<Option<Arc<Glimpse>>>,
 }
 
 type CommandSink = Box<dyn Fn(CameraCommand) + Send + Sync>;
@@ -192,6 +202,7 @@ impl CameraEntry {
             }),
             counters: Arc::default(),
             ring: RwLock::new(None),
+            glimpses: RwLock::new(None),
             commands: RwLock::new(None),
         }
     }
@@ -213,11 +224,20 @@ impl CameraEntry {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
+    pub fn glimpses(&self) -> Option<Arc<Glimpses>> {
+        self.glimpses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_glimpses(&self, glimpses: Option<Arc<Glimpses>>) {
+        *self.glimpses.write().unwrap_or_else(PoisonError::into_inner) = glimpses;
+    }
+
     /// Takes `ring` away, unless it was replaced already.
     pub fn unset_ring(&self, ring: &Arc<PacketRing>) {
         let mut held = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, ring)) {
             *held = None;
+            self.set_glimpses(None);
         }
     }
 

@@ -5,6 +5,7 @@ pub mod av;
 pub mod decode;
 pub mod detect;
 pub mod encode;
+pub mod glimpse;
 pub mod jpeg;
 pub mod nal;
 pub mod new_file;

@@ -96,7 +96,6 @@ fn what_comes_later_says_so() {
     let served = Served::start();
     served.registry.entry("yard");
     let id = served.record("yard", 0).id;
-    served.get("/api/cameras/yard/inspect.mjpeg").problem(501);
     served.get(&format!("/api/recordings/{id}/thumbnail.jpg")).problem(501);
 }
 
