@@ -47,7 +47,7 @@ const EDGE: f32 = 2.0;
 const LASTING: f32 = 0.5;
 const EDGES_A_BLOCK: usize = 8;
 /// As many of them are compared.
-const MOST_EDGES: usize = 3000;
+const MOST_EDGES: usize = 1500;
 /// Pixels by which the view may shift, each way; edges are as wide as the steps between.
 const SMALL_SHIFTS: [i32; 5] = [-4, -2, 0, 2, 4];
 /// Blocks with edges below which nothing can be said of edges: a bare wall, a night.
