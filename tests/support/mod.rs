@@ -30,6 +30,8 @@
 //!
 //! * [`Clip`]: made with the ffmpeg command line, kept in `target/test-clips`.
 //! * [`RtspServer`], [`Mount`], [`MjpegServer`]: cameras. One port a mount.
+//! * [`NumberedCamera`]: a camera of which each picture can be told apart, at any rate.
+//! * [`Ledger`]: what became of each of its pictures.
 //! * [`Relay`]: the cable before one camera.
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
@@ -44,7 +46,10 @@ mod clips;
 mod daemon;
 mod frames;
 mod http_mjpeg;
+mod index_rows;
+mod ledger;
 mod mounts;
+mod numbered;
 mod relay;
 mod rtsp;
 mod units;
@@ -55,7 +60,10 @@ pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
 pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerEvent, grep_all, recording_files};
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
 pub use http_mjpeg::{MjpegServer, base64};
+pub use index_rows::{differences, index_rows, lose_index};
+pub use ledger::{Ledger, TOLERANCE, Verdict, count};
 pub use mounts::{SmallDisk, in_own_mounts};
+pub use numbered::{NumberedCamera, numbers_in};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};
 pub use units::{assert_run_of, vcl_units};
