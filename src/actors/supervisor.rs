@@ -14,15 +14,18 @@ use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, 
 use super::camera::{CameraActor, Parent};
 use super::guard::caught;
 use super::janitor::Retention;
-use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
+use super::messages::{CameraStopped, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
 use super::shared::Shared;
 use super::watch::Watch;
+use crate::archive::Archive;
 use crate::clock;
 use crate::config::{self, Loaded, Problem, Scan};
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
 use crate::domain::config::{CameraConfig, GlobalConfig, RecordMode};
+use crate::domain::missing::{OpenGap, since_last_life};
+use crate::domain::recording::Gap;
 
 const TICK: Duration = Duration::from_millis(250);
 /// How often the folder is read without any hint.
@@ -226,6 +229,7 @@ impl Supervisor {
         self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
         if !self.ready && !doubts {
             self.ready = true;
+            self.end_gaps_of_others();
             self.shared.registry.completed();
             self.host.ready();
         }
@@ -355,6 +359,7 @@ impl Supervisor {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let shared = Arc::clone(&self.shared);
         let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
+        let gap = gap.or_else(|| missing_at_start(&shared.archive, &config, !self.ready));
         let actor = CameraActor::new(config, generation, shared, parent, gap, crash);
         let address = CameraActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let (to_camera, to_self, own_name) = (address.clone(), context.address(), name.to_owned());
@@ -392,7 +397,8 @@ impl Supervisor {
         }
         camera.run = Run::Waiting { until: now + wait };
         let records = camera.config.as_deref().is_some_and(should_record);
-        camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+        let gap = OpenGap { since: clock::utc_now(), cause: GapCause::Crash };
+        self.missing(name, records.then_some(gap));
         entry.set_commands(None);
     }
 
@@ -402,11 +408,35 @@ impl Supervisor {
         let Run::Stopping { cause, .. } = camera.run else { return };
         camera.run = Run::Idle;
         let records = camera.config.as_deref().is_some_and(should_record);
-        camera.open_gap = records.then(|| {
-            let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
-            OpenGap { since, cause }
-        });
+        let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
+        self.missing(name, records.then_some(OpenGap { since, cause }));
         self.drive(name, cause, context);
+    }
+
+    /// What is missing of a camera till its next life; the index has it, for the case that this comes after the
+    /// process's own end.
+    fn missing(&mut self, name: &str, gap: Option<OpenGap>) {
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        camera.open_gap = gap;
+        if let Some(OpenGap { since, cause }) = gap {
+            self.shared.archive.index().set_open_gap(name, Some((since, cause)));
+        }
+    }
+
+    /// The last life of the process left gaps of cameras that are not to record any more: they went on till now.
+    fn end_gaps_of_others(&self) {
+        let index = self.shared.archive.index();
+        for gap in index.live_gaps() {
+            let goes_on = self.cameras.get(&gap.camera).is_some_and(|camera| match &camera.config {
+                Some(config) => should_record(config),
+                // Its file is broken: what is missing is missing till it is mended.
+                None => camera.doubt.is_some(),
+            });
+            if !goes_on {
+                index.add_gap(Gap { end: Some(index.opened().max(gap.start)), ..gap.clone() });
+                index.set_open_gap(&gap.camera, None);
+            }
+        }
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
@@ -518,6 +548,27 @@ fn survived(
         tracing::error!(cause, wait_s = wait.as_secs_f64(), "the supervisor crashed; it looks at everything again");
         actor.began = clock::monotonic();
         actor.second_look_at = Some(clock::monotonic() + wait);
+    }
+}
+
+/// What is missing of a camera that starts and has not stopped in this process: since the last one ended, if this is
+/// its first look at the cameras, and else since now, for it was not to record.
+fn missing_at_start(archive: &Archive, config: &CameraConfig, is_first_look: bool) -> Option<OpenGap> {
+    if !should_record(config) {
+        return None;
+    }
+    let (index, now) = (archive.index(), clock::utc_now());
+    if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
+        return Some(OpenGap { since: gap.start, cause: gap.cause });
+    }
+    // Of a camera that is new nothing is missing before its first picture.
+    let covered_to = index.covered_to(&config.name).ok().flatten();
+    match is_first_look {
+        true => {
+            let is_continuous = config.record.mode_at(now) == RecordMode::Continuous;
+            since_last_life(covered_to, index.alive_before(), is_continuous)
+        }
+        false => covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload }),
     }
 }
 

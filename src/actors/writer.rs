@@ -20,10 +20,13 @@ use crate::domain::recorder::Onset;
 
 const TICK: Duration = Duration::from_millis(250);
 
+/// The alarm of a camera that the archive's disk keeps from recording.
+pub const DISK_ALARM: &str = "disk";
+
 /// The kind of alarm that a trouble raises.
 fn alarm_of(trouble: Trouble) -> &'static str {
     match trouble {
-        Trouble::Disk => "disk",
+        Trouble::Disk => DISK_ALARM,
         Trouble::Encoder => "encoder",
     }
 }

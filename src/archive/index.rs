@@ -76,8 +76,9 @@ struct Handle {
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
     state: StateDb,
-    /// None where the file system knows no locks.
-    _lock: Option<File>,
+    /// Held while this process records; its time is when it was known to be well. None where the archive was not there.
+    lock: Option<File>,
+    alive_before: Option<DateTime<Utc>>,
 }
 
 struct Shared {
@@ -135,7 +136,7 @@ impl Index {
         let path = archive_root.join(FILE_NAME);
         let prepared = home.check().map_err(|error| error.to_string());
         // A disk that comes late finds nobody else: the place was ours.
-        let lock = if prepared.is_ok() { lock(archive_root)? } else { None };
+        let (lock, alive_before) = if prepared.is_ok() { lock(archive_root)? } else { (None, None) };
         let shared = Shared {
             reader: IndexReader::new(path.clone()),
             // What is given out before the index could be read is larger than all that is in it.
@@ -183,7 +184,8 @@ impl Index {
                 opened: now,
                 closed_before,
                 state: StateDb::of(archive_root),
-                _lock: lock,
+                lock,
+                alive_before,
             }),
         })
     }
@@ -245,12 +247,17 @@ impl Index {
         });
     }
 
-    /// Like [`Index::add_gap`] for one that the journal has. Queued.
-    pub fn restore_gap(&self, gap: Gap) {
+    /// Gaps that go on, each camera's one.
+    pub fn live_gaps(&self) -> Vec<Gap> {
+        self.shared().lock().live_gaps.values().cloned().collect()
+    }
+
+    /// Like [`Index::add_gap`] for one that the journal has; `is_over`: what goes on is known by now. Queued.
+    pub fn restore_gap(&self, gap: Gap, is_over: bool) {
         let opened = self.opened();
         self.change(|state| match gap.end {
             // One that nobody ended did not go on for longer than until this process began.
-            None if !state.live_gaps.values().any(|live| *live == gap) => {
+            None if is_over && !state.live_gaps.values().any(|live| *live == gap) => {
                 state.queue.add_gap(Gap { end: Some(opened.max(gap.start)), ..gap });
             }
             _ => state.queue.restore_gap(gap),
@@ -405,6 +412,18 @@ impl Index {
         self.handle.closed_before
     }
 
+    /// Notes that all is well: what is missing after a crash is missing since the last such note. For whoever knows
+    /// that the archive can be written to.
+    pub fn note_alive(&self) {
+        // Where the time can't be set, a crash costs a gap of a camera that had nothing to record.
+        let _ = self.handle.lock.as_ref().map(|lock| lock.set_modified(clock::utc_now().into()));
+    }
+
+    /// The last note of the process that had the archive before this one.
+    pub fn alive_before(&self) -> Option<DateTime<Utc>> {
+        self.handle.alive_before
+    }
+
     /// Is this recording open in this process?
     pub fn is_live(&self, id: i64) -> bool {
         self.shared().lock().live.contains_key(&id)
@@ -508,14 +527,18 @@ impl Drop for Handle {
     }
 }
 
-/// Takes the archive for this process.
-fn lock(archive_root: &Path) -> Result<Option<File>, IndexError> {
-    let Ok(file) = File::create(archive_root.join(LOCK_NAME)) else { return Ok(None) };
+/// Takes the archive for this process, and tells when the last one was known to be well.
+fn lock(archive_root: &Path) -> Result<(Option<File>, Option<DateTime<Utc>>), IndexError> {
+    let path = archive_root.join(LOCK_NAME);
+    let alive_before = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok().map(DateTime::from);
+    // Not cut, which would be a note.
+    let Ok(file) = File::options().write(true).create(true).truncate(false).open(path) else {
+        return Ok((None, alive_before));
+    };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        // On a file system without locks nobody can be kept out.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok((Some(file), alive_before)),
         Err(TryLockError::WouldBlock) => Err(IndexError::InUse { root: archive_root.to_owned() }),
-        // A file system without locks: nobody can be kept out.
-        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
 use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
+use crate::domain::missing::Missing;
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
@@ -174,7 +175,7 @@ struct State {
     retry_at: Option<Instant>,
     /// A file operation is under way: after a panic the file can't be trusted.
     in_file: bool,
-    lost_since: Option<(DateTime<Utc>, GapCause)>,
+    missing: Missing,
     /// Session and time up to which the detector has looked, or from which it should.
     watched: (u64, i64),
     backoff: Backoff,
@@ -190,6 +191,8 @@ struct OpenFile {
     last_pts_us: i64,
     /// Usual distance of two pictures, for the end of the last one.
     frame_us: i64,
+    /// It begins where the file before it ends.
+    follows: bool,
     /// Where the state machine would begin this file again.
     begin_seq: u64,
     flushed_at: Instant,
@@ -243,7 +246,7 @@ impl CameraRecorder {
                 video_dts_us: i64::MIN,
                 retry_at: None,
                 in_file: false,
-                lost_since: None,
+                missing: Missing::default(),
                 watched: (0, 0),
                 backoff: Backoff::default(),
                 turn_began: None,
@@ -459,6 +462,10 @@ impl CameraRecorder {
             if let Some(open) = state.file.take() {
                 self.give_up(state, open);
             }
+            // What the ring still holds goes with it.
+            if let Some(newest) = self.ring.newest() {
+                self.end_gap(state, newest.session.utc(newest.pts_us()));
+            }
             state.closed = true;
         }
         progress
@@ -629,10 +636,10 @@ impl CameraRecorder {
                 false if is_encoded => GapCause::Encoder,
                 false => GapCause::DiskTooSlow,
             };
-            let since = stored_to.or_else(|| self.ring.get(resume).map(|packet| packet.session.utc(packet.pts_us())));
-            if state.lost_since.is_none() {
-                state.lost_since = since.map(|since| (since, cause));
-            }
+            // Where nothing was stored yet, the oldest that is left is the nearest to what is gone.
+            let after = || self.ring.get(resume).or_else(|| self.ring.newest());
+            let since = stored_to.or_else(|| after().map(|packet| packet.session.utc(packet.pts_us())));
+            since.into_iter().for_each(|since| state.missing.begins(since, cause));
         }
         Progress::CaughtUp
     }
@@ -749,6 +756,7 @@ impl CameraRecorder {
             first_pts_us,
             last_pts_us: first_pts_us,
             frame_us: 0,
+            follows: state.recorder.has_rolled(),
             begin_seq: seq,
             flushed_at: clock::monotonic(),
         });
@@ -761,11 +769,7 @@ impl CameraRecorder {
     }
 
     fn end_gap(&self, state: &mut State, end: DateTime<Utc>) {
-        if let Some((start, cause)) = state.lost_since.take()
-            && start < end
-        {
-            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end: Some(end), cause }));
-        }
+        state.missing.ends(&self.camera, end).into_iter().for_each(|gap| self.tell(Fact::Gap(gap)));
     }
 
     /// Appends a packet to the open file.
@@ -774,6 +778,11 @@ impl CameraRecorder {
         self.in_file(state, |open| open.file.write(packet))?;
         if let Some(open) = &mut state.file {
             if packet.track == Track::Video {
+                // The session's clock learns that the first packets came late. Where a file goes on after another,
+                // its start is the other's end.
+                if !open.follows {
+                    open.row.start = open.row.start.min(open.session.utc(open.first_pts_us));
+                }
                 let pts_us = packet.pts_us();
                 if pts_us > open.last_pts_us {
                     open.frame_us = pts_us - open.last_pts_us;
@@ -856,9 +865,7 @@ impl CameraRecorder {
             Trouble::Disk => GapCause::DiskError,
             Trouble::Encoder => GapCause::Encoder,
         };
-        if state.lost_since.is_none() {
-            state.lost_since = since.map(|since| (since, cause));
-        }
+        since.into_iter().for_each(|since| state.missing.begins(since, cause));
         state.retry_at = Some(clock::monotonic() + RETRY);
         self.hindered(trouble, message);
     }
@@ -898,12 +905,12 @@ impl CameraRecorder {
         }
     }
 
-    /// Writes down that a file is closed. Times are mapped anew: the session's clock knows better by now.
+    /// Writes down that a file is closed.
     fn closed(&self, state: &State, row: Recording, session: &Session, finished: Finished) {
         let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
         let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
-        let (start, end) = (session.utc(first_pts_us), Some(session.utc(end_pts_us)));
-        let row = Recording { start, end, bytes, motion_s, complete, ..row };
+        let end = Some(session.utc(end_pts_us).max(row.start));
+        let row = Recording { end, bytes, motion_s, complete, ..row };
         self.archive.index().put(row.clone());
         self.tell(Fact::Closed(row));
     }

@@ -18,11 +18,10 @@ use super::index::{Index, IndexError};
 use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
-use crate::domain::camera::{GapCause, Reason};
+use crate::domain::camera::Reason;
+use crate::domain::missing::{OpenGap, Remains, after_last_life};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
-/// A continuous recording that ended so shortly before the process did ended because of it.
-const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
 /// A file that is unknown and new may belong to a recording that is just being begun: it is looked at again.
 const SECOND_LOOK: Duration = Duration::from_secs(3);
 /// After a crash these closed recordings' files are checked, too: a power cut may have taken their ends.
@@ -111,9 +110,8 @@ impl RecoveryReport {
     }
 }
 
-/// Finishes the files of all recordings that were open when the process ended, and writes down as a gap what the
-/// cameras missed since: those whose recording was open, and those that recorded continuously up to the end. To
-/// be called before anything records.
+/// Finishes the files of all recordings that were open when the process ended, and writes down since when their
+/// cameras miss something: that goes on until they record again. To be called before anything records.
 pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     let mut report = RecoveryReport::default();
     // A new index has to know what was open; the rest of the journals is the scan's. After a crash it may lack what
@@ -129,7 +127,7 @@ pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
             Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
         }
     }
-    if let Err(error) = try_repair_open(archive_root, index, clock::utc_now(), &mut report) {
+    if let Err(error) = try_repair_open(archive_root, index, &mut report) {
         report.failed(format!("recordings that were open at the last end wait for the scan: {error}"));
     }
     if index.trouble().is_none() {
@@ -138,46 +136,27 @@ pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     report
 }
 
-fn try_repair_open(
-    root: &Path,
-    index: &Index,
-    now: DateTime<Utc>,
-    report: &mut RecoveryReport,
-) -> Result<(), IndexError> {
-    // Where each camera's recording broke off.
-    let mut ends: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-    if let Some(closed) = index.closed_before() {
-        for row in index.latest()? {
-            let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
-            if let (true, Some(end)) = (is_continuous, row.end)
-                && end + ENDED_WITH_IT >= closed
-            {
-                ends.insert(row.camera, end);
-            }
-        }
-        // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
-        let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
-        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down) {
-            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= closed) {
-                ends.entry(gap.camera).or_insert(gap.start);
-            }
-        }
+fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> Result<(), IndexError> {
+    let mut remains: BTreeMap<String, Remains> = BTreeMap::new();
+    for Gap { camera, start: since, cause, .. } in index.open_gaps()? {
+        let left = remains.entry(camera.clone()).or_default();
+        // There is one a camera, but for what a crash kept from the index.
+        let before = left.gap.replace(OpenGap { since, cause });
+        before.and_then(|before| before.ended(&camera, since)).into_iter().for_each(|gap| index.add_gap(gap));
     }
     for row in index.open_recordings()? {
-        let camera = row.camera.clone();
+        let left = remains.entry(row.camera.clone()).or_default();
+        let start = row.start;
         let end = repair_row(root, index, row, report);
-        let known = ends.entry(camera).or_insert(end);
-        *known = end.max(*known);
+        left.recorded = left.recorded.max(Some((start, end)));
     }
     end_events(index)?;
-    // What was missing already when the process ended is missing up to now.
-    for gap in index.open_gaps()? {
-        report.gaps += 1;
-        index.add_gap(Gap { end: Some(now.max(gap.start)), ..gap });
-    }
-    for (camera, start) in ends.into_iter().filter(|(_, start)| *start < now) {
-        report.gaps += 1;
-        index.add_gap(Gap { camera, start, end: Some(now), cause: GapCause::Down });
+    for (camera, left) in remains {
+        let Some((gap, before_to)) = after_last_life(left) else { continue };
+        let before = left.gap.zip(before_to).and_then(|(gap, to)| gap.ended(&camera, to));
+        report.gaps += 1 + u64::from(before.is_some());
+        before.into_iter().for_each(|gap| index.add_gap(gap));
+        index.set_open_gap(&camera, Some((gap.since, gap.cause)));
     }
     Ok(())
 }
@@ -555,6 +534,7 @@ pub(super) mod tests {
     use crate::archive::file::{FileMeta, RecordingFile};
     use crate::archive::index::tests::recording;
     use crate::archive::testing::{Clip, H264, clip, decode};
+    use crate::domain::camera::GapCause;
     use crate::domain::config::ContainerKind;
 
     const SECONDS: i64 = 3;
@@ -670,7 +650,7 @@ pub(super) mod tests {
         );
         let [gap] = &gaps(&index)[..] else { panic!("one gap") };
         assert_eq!((gap.camera.as_str(), gap.start, gap.cause), ("yard", end, GapCause::Down));
-        assert!(gap.end > Some(minutes_ago(1)));
+        assert_eq!(gap.end, None, "it goes on till the camera records again");
         assert_eq!(decode(&path).len(), SECONDS as usize * 25);
     }
 
@@ -771,48 +751,35 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn after_an_end_in_order_only_who_recorded_to_the_end_has_a_gap() {
+    fn what_was_missing_at_the_end_goes_on_however_often_nobody_records() {
         let place = Place::new();
-        let index = place.open();
-        let now = clock::utc_now();
-        let ended = |id, camera: &str, reason, ago_s: i64| {
-            let end = now - TimeDelta::seconds(ago_s);
-            let start = end - TimeDelta::minutes(1);
-            Recording { start, end: Some(end), complete: true, reason, ..row(id, camera, start) }
-        };
-        let all = [
-            ended(1, "all", Reason::Continuous, 1),
-            ended(2, "before", Reason::Continuous, 600),
-            ended(3, "motion", Reason::Motion, 1),
-        ];
-        all.iter().for_each(|row| index.put(row.clone()));
-        drop(index);
-        let index = place.open();
-        let report = repair_open(place.root(), &index);
-        assert_eq!((report.gaps, report.files), (1, 0));
-        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
-        assert_eq!(gap.camera, "all");
-        // To the microsecond, as the index keeps it.
-        assert_eq!(gap.start.timestamp_micros(), all[0].end.unwrap().timestamp_micros());
+        let end = minutes_ago(5);
+        place.open().set_open_gap("yard", Some((end, GapCause::Down)));
+        for _ in 0..2 {
+            let index = place.open();
+            repair_open(place.root(), &index);
+            assert!(index.flush());
+            let expected = Gap { camera: "yard".into(), start: end, end: None, cause: GapCause::Down };
+            assert_eq!((index.live_gaps(), gaps(&index)), (vec![expected.clone()], vec![expected]));
+        }
     }
 
     #[test]
-    fn the_gap_of_a_run_that_recorded_nothing_goes_on() {
+    fn a_camera_that_was_back_when_the_process_was_killed_has_two_gaps() {
         let place = Place::new();
         let open = row(1, "yard", minutes_ago(5));
         place.write(&open, false);
         {
-            place.open().put(open);
+            let index = place.open();
+            index.set_open_gap("yard", Some((minutes_ago(6), GapCause::Disconnected)));
+            index.put(open.clone());
         }
-        let first_end = {
-            let index = place.open_after_crash();
-            repair_open(place.root(), &index);
-            gaps(&index)[0].end
-        };
-        let index = place.open();
-        repair_open(place.root(), &index);
-        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
-        assert!(gap.end > first_end);
+        let index = place.open_after_crash();
+        assert_eq!(repair_open(place.root(), &index).gaps, 2);
+        assert!(index.flush());
+        let end = closed(open.clone()).end.unwrap();
+        let told: Vec<_> = gaps(&index).into_iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
+        assert_eq!(told, [(end, None, GapCause::Down), (minutes_ago(6), Some(open.start), GapCause::Disconnected)]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn replay(root: &Path, index: &Index, which: Days, stop: &AtomicBool) -> Res
     let mut replay = Replay { root, index, stop, changes: 0, done: Replayed::default() };
     for (day, folders) in days {
         let folded = replay.read(&journals, day, &folders, most_bytes);
-        replay.apply(folded)?;
+        replay.apply(folded, which)?;
     }
     replay.flush()?;
     if which == Days::All {
@@ -152,7 +152,7 @@ impl Replay<'_> {
         folded
     }
 
-    fn apply(&mut self, folded: Folded) -> Result<(), ReplayError> {
+    fn apply(&mut self, folded: Folded, which: Days) -> Result<(), ReplayError> {
         for Listed { seq, recording } in folded.recordings.into_values() {
             if self.is_missing(&recording)? {
                 self.index.restore(rounded(recording), seq);
@@ -161,7 +161,7 @@ impl Replay<'_> {
             }
         }
         for gap in folded.gaps.into_values() {
-            self.index.restore_gap(gap);
+            self.index.restore_gap(gap, which == Days::All);
             self.changed()?;
         }
         for event in folded.events.into_values() {

@@ -1,7 +1,7 @@
 //! The pure core: values in, values and actions out.
 //!
 //! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
-//! detector, the motion and recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
+//! detector, the motion and recorder state machines, what is missing, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
 pub mod adaptive;
@@ -10,6 +10,7 @@ pub mod camera;
 pub mod config;
 pub mod finding;
 pub mod layout;
+pub mod missing;
 pub mod motion;
 pub mod recorder;
 pub mod recording;

@@ -1,0 +1,139 @@
+//! What is missing of a camera's time: since when and why, over the lives of its connections, its actor and the process.
+//!
+//! Whoever should record and does not has one stretch that goes on ([`Missing`]), and writes it down when it ends with
+//! the first picture that is stored again. What a life of the process left open goes on in the next
+//! ([`after_last_life`], [`since_last_life`]). So recordings and gaps together are the whole time.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::camera::GapCause;
+use super::recording::Gap;
+
+/// A continuous recording that ended so shortly before the process did ended because of it.
+const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
+
+/// A gap that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenGap {
+    pub since: DateTime<Utc>,
+    pub cause: GapCause,
+}
+
+impl OpenGap {
+    /// As a row of `camera`, once it is over. None: nothing was missing.
+    pub fn ended(self, camera: &str, end: DateTime<Utc>) -> Option<Gap> {
+        let OpenGap { since: start, cause } = self;
+        (start < end).then(|| Gap { camera: camera.to_owned(), start, end: Some(end), cause })
+    }
+}
+
+/// What is missing now, if anything is.
+#[derive(Clone, Debug, Default)]
+pub struct Missing {
+    open: Option<OpenGap>,
+}
+
+impl Missing {
+    pub fn new(open: Option<OpenGap>) -> Self {
+        Missing { open }
+    }
+
+    /// The gap that goes on.
+    pub fn gap(&self) -> Option<OpenGap> {
+        self.open
+    }
+
+    /// Nothing is stored from `since` on. Where something is missing already, that goes on.
+    pub fn begins(&mut self, since: DateTime<Utc>, cause: GapCause) {
+        self.open.get_or_insert(OpenGap { since, cause });
+    }
+
+    /// The cause turns out to be another.
+    pub fn is_because_of(&mut self, cause: GapCause) {
+        if let Some(open) = &mut self.open {
+            open.cause = cause;
+        }
+    }
+
+    /// Something is stored again from `end` on: the gap to write down for `camera`.
+    pub fn ends(&mut self, camera: &str, end: DateTime<Utc>) -> Option<Gap> {
+        self.open.take()?.ended(camera, end)
+    }
+}
+
+/// What a life of the process left of a camera when it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// Was missing already.
+    pub gap: Option<OpenGap>,
+    /// Start and end of what was being recorded, as far as it is there.
+    pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+/// What is missing since the last life of the process, and until when what was missing before it was: None where that
+/// is the same gap and goes on.
+pub fn after_last_life(remains: Remains) -> Option<(OpenGap, Option<DateTime<Utc>>)> {
+    let down = |since| OpenGap { since, cause: GapCause::Down };
+    match (remains.gap, remains.recorded) {
+        (None, None) => None,
+        (None, Some((_, end))) => Some((down(end), None)),
+        (Some(gap), None) => Some((gap, None)),
+        // The camera was back, and the gap's end was not written down any more.
+        (Some(gap), Some((start, end))) if start > gap.since => Some((down(end), Some(start))),
+        // The last pictures before the gap went with the process.
+        (Some(gap), Some((_, end))) => Some((OpenGap { since: gap.since.min(end), ..gap }, None)),
+    }
+}
+
+/// What is missing of a camera of which the last life of the process left nothing open, though it should have been
+/// watched: it had nothing to record, or the end came just between. `covered_to`: the end of its last recording or
+/// gap; None: it is new. `alive_to`: when the last life was known to be well for the last time.
+pub fn since_last_life(
+    covered_to: Option<DateTime<Utc>>,
+    alive_to: Option<DateTime<Utc>>,
+    is_continuous: bool,
+) -> Option<OpenGap> {
+    let covered_to = covered_to?;
+    let since = match alive_to {
+        None if is_continuous => covered_to,
+        None => return None,
+        Some(alive_to) if is_continuous && covered_to + ENDED_WITH_IT >= alive_to => covered_to,
+        Some(alive_to) => alive_to.max(covered_to),
+    };
+    Some(OpenGap { since, cause: GapCause::Down })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_already_goes_on_and_no_time_is_no_gap() {
+        let mut missing = Missing::default();
+        assert_eq!(missing.ends("yard", at(1)), None);
+        missing.begins(at(10), GapCause::Disconnected);
+        missing.begins(at(12), GapCause::Crash);
+        let gap = Gap { camera: "yard".into(), start: at(10), end: Some(at(15)), cause: GapCause::Disconnected };
+        assert_eq!(missing.ends("yard", at(15)), Some(gap));
+        missing.begins(at(20), GapCause::Reload);
+        assert_eq!((missing.ends("yard", at(20)), missing.gap()), (None, None));
+    }
+
+    #[test]
+    fn who_had_nothing_open_at_the_end_misses_what_came_after_it() {
+        let since = |covered: Option<i64>, alive: Option<i64>, is_continuous| {
+            since_last_life(covered.map(at), alive.map(at), is_continuous).map(|gap| gap.since)
+        };
+        assert_eq!(since(None, Some(100), true), None, "a new camera");
+        assert_eq!(since(Some(98), Some(100), true), Some(at(98)), "its file had just ended");
+        assert_eq!(since(Some(98), Some(100), false), Some(at(100)), "nothing moved");
+        assert_eq!(since(Some(40), Some(100), true), Some(at(100)), "it was off");
+        assert_eq!(since(Some(103), Some(100), true), Some(at(103)), "it wrote after the last note");
+        assert_eq!(since(Some(98), None, true), Some(at(98)));
+        assert_eq!(since(Some(98), None, false), None);
+    }
+}
