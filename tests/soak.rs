@@ -122,7 +122,7 @@ fn a_short_soak_loses_nothing() {
             seconds: 30,
             cameras: 4,
             speed: 4,
-            seed: fastrand::u64(..1_000_000),
+            seed: number("SEED", fastrand::u64(..1_000_000)),
             disk_mb: 48,
             pause_ms: 700,
         });
@@ -201,7 +201,7 @@ impl Soak {
         let mut looked = began;
         while began.elapsed() < all {
             self.mend(false);
-            if looked.elapsed() > Duration::from_millis(500) {
+            if looked.elapsed() > Duration::from_millis(200) {
                 self.ledger.look();
                 self.weigh();
                 looked = monotonic();
@@ -368,9 +368,13 @@ impl Soak {
 
     /// Lets all come to rest, ends the daemon, and holds what the cameras took against what is there.
     fn end(mut self) {
+        // No backoff is waited for.
+        self.daemon.signal(libc::SIGHUP);
         for camera in &self.cameras {
             self.daemon.wait_for_state(&camera.name, "running", secs(40));
         }
+        let has_index = |daemon: &Daemon| daemon.alarms().iter().all(|alarm| alarm["kind"] != "index");
+        wait_for("the index to be whole", secs(40), || has_index(&self.daemon).then_some(()));
         let rest = monotonic();
         while rest.elapsed() < secs(2) {
             self.ledger.look();

@@ -538,7 +538,8 @@ impl CameraActor {
 
     /// The state as the outside sees it.
     fn publish(&mut self) {
-        self.tell_gap(self.missing.gap());
+        // One of them at a time, which began first: the other tells of itself when it ends.
+        self.tell_gap(self.missing.gap().into_iter().chain(self.recorder.0.missing()).min_by_key(|gap| gap.since));
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();

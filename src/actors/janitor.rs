@@ -144,7 +144,8 @@ fn scan(archive: &Archive) {
         if is_due && !archive.index().home().is_missing() {
             let report = recovery::scan_all(archive.root(), archive.index(), archive.stop_flag());
             tracing::info!(%report, "the archive was looked through");
-            is_due = false;
+            // What the disk did not take it may take later.
+            is_due = report.stopped;
         }
         archive.wait_for_stop(EVERY);
         is_due |= archive.index().wants_scan();

@@ -558,17 +558,16 @@ fn missing_at_start(archive: &Archive, config: &CameraConfig, is_first_look: boo
         return None;
     }
     let (index, now) = (archive.index(), clock::utc_now());
-    if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
-        return Some(OpenGap { since: gap.start, cause: gap.cause });
-    }
+    let told = index.live_gaps().into_iter().find(|gap| gap.camera == config.name);
+    let told = told.map(|gap| OpenGap { since: gap.start, cause: gap.cause });
     // Of a camera that is new nothing is missing before its first picture.
     let covered_to = index.covered_to(&config.name).ok().flatten();
     match is_first_look {
         true => {
             let is_continuous = config.record.mode_at(now) == RecordMode::Continuous;
-            since_last_life(covered_to, index.alive_before(), is_continuous)
+            since_last_life(told, covered_to, index.alive_before(), is_continuous)
         }
-        false => covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload }),
+        false => told.or(covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload })),
     }
 }
 

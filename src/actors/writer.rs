@@ -117,15 +117,16 @@ impl WriterActor {
                 let (id, path, start, bytes) = (row.id, row.path, row.start, row.bytes);
                 self.registry.tell(Event::RecordingClosed { camera, id, path, start, end, bytes });
             }
-            Fact::Gap(gap) => gaps::write_down(&self.archive, &self.entry, &self.registry, gap),
+            Fact::Gap(gap) => gaps::tell(&self.entry, &self.registry, &gap),
             Fact::Trouble { trouble, message } => {
                 if self.registry.raise_alarm(alarm_of(trouble), Some(&camera), clock::utc_now(), message.clone()) {
                     tracing::error!(cause = message, "cannot record");
                 }
                 self.set_recording(false);
             }
-            Fact::Well => {
+            Fact::Well { recording } => {
                 tracing::info!("records again");
+                self.set_recording(recording);
                 clear_alarms(&self.registry, &camera);
             }
             Fact::Panicked { cause, wait } => {

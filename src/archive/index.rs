@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use self::db::{Db, DbError, Found};
 use self::journal::Journals;
@@ -231,13 +231,13 @@ impl Index {
 
     /// Writes a gap down. One with the same camera, start and cause is the same gap, which now ends at `end`. Queued.
     pub fn add_gap(&self, gap: Gap) {
-        self.change(|state| state.queue.add_gap(gap));
+        self.change(|state| state.queue.add_gap(in_micros(gap)));
     }
 
     /// Says which gap of a camera goes on now: since when, and why. None takes back what was said before, if it has
     /// not ended as a gap meanwhile. Queued.
     pub fn set_open_gap(&self, camera: &str, gap: Option<(DateTime<Utc>, GapCause)>) {
-        let gap = gap.map(|(start, cause)| Gap { camera: camera.to_owned(), start, end: None, cause });
+        let gap = gap.map(|(start, cause)| in_micros(Gap { camera: camera.to_owned(), start, end: None, cause }));
         self.change(|state| {
             match &gap {
                 Some(gap) => state.live_gaps.insert(camera.to_owned(), gap.clone()),
@@ -451,6 +451,11 @@ impl std::ops::Deref for Index {
     fn deref(&self) -> &IndexReader {
         &self.shared().reader
     }
+}
+
+/// With the times that the database keeps: a gap is known again by its start, in the journals too.
+fn in_micros(gap: Gap) -> Gap {
+    Gap { start: gap.start.trunc_subsecs(6), end: gap.end.map(|end| end.trunc_subsecs(6)), ..gap }
 }
 
 /// The first id of a new index in an old archive: no archive has given out more than one a millisecond.

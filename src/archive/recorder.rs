@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::Archive;
+use super::disk::is_full;
 use super::encoding::{self, Encoding};
 use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
 use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
-use crate::domain::missing::Missing;
+use crate::domain::missing::{Missing, OpenGap};
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
@@ -84,8 +85,10 @@ pub enum Fact {
         trouble: Trouble,
         message: String,
     },
-    /// It is possible again.
-    Well,
+    /// It is possible again; does the file go on that was open?
+    Well {
+        recording: bool,
+    },
     /// The work itself crashed and goes on after the wait.
     Panicked {
         cause: String,
@@ -121,6 +124,7 @@ pub struct CameraRecorder {
     queued: AtomicBool,
     /// What is published: read by others while the archive's thread may hang.
     trouble: Mutex<Option<String>>,
+    missing: Mutex<Option<OpenGap>>,
     detector_is_down: AtomicBool,
     /// The last session whose end was seen to.
     ended_session: AtomicU64,
@@ -256,6 +260,7 @@ impl CameraRecorder {
             on_facts: Mutex::default(),
             queued: AtomicBool::new(false),
             trouble: Mutex::default(),
+            missing: Mutex::default(),
             detector_is_down: AtomicBool::new(false),
             ended_session: AtomicU64::new(0),
         })
@@ -350,6 +355,11 @@ impl CameraRecorder {
         lock(&self.trouble).clone()
     }
 
+    /// What cannot be stored, while that goes on.
+    pub fn missing(&self) -> Option<OpenGap> {
+        *lock(&self.missing)
+    }
+
     /// Is everything recorded because nothing is detected?
     pub fn is_detector_down(&self) -> bool {
         self.detector_is_down.load(Ordering::Relaxed)
@@ -360,7 +370,10 @@ impl CameraRecorder {
         self.queued.store(false, Ordering::Release);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             failpoint::reach("worker.archive", &self.camera);
-            self.advance_all(&mut lock(&self.state))
+            let mut state = lock(&self.state);
+            let progress = self.advance_all(&mut state);
+            *lock(&self.missing) = state.missing.gap();
+            progress
         }));
         let again = match outcome {
             Ok(progress) => progress == Progress::Busy,
@@ -413,6 +426,9 @@ impl CameraRecorder {
         self.take_inbox(state);
         self.follow_schedule(state);
         self.judge_detector(state);
+        if self.store(state, RecordingFile::retry).is_err() {
+            return Progress::Blocked;
+        }
         if let Err(NotNow::Disk) = self.store_encoded(state) {
             return Progress::Blocked;
         }
@@ -455,12 +471,13 @@ impl CameraRecorder {
             let now = clock::monotonic();
             if now - open.flushed_at > STALE {
                 open.flushed_at = now;
-                progress = self.in_file(state, |open| open.file.flush()).map_or(Progress::Blocked, |()| progress);
+                progress = self.store(state, RecordingFile::flush).map_or(Progress::Blocked, |()| progress);
             }
         }
         if closing && !matches!(progress, Progress::Busy | Progress::Encoding) {
             if let Some(open) = state.file.take() {
-                self.give_up(state, open);
+                let stored_to = self.give_up(state, open);
+                state.missing.begins(stored_to, GapCause::DiskError);
             }
             // What the ring still holds goes with it.
             if let Some(newest) = self.ring.newest() {
@@ -626,12 +643,13 @@ impl CameraRecorder {
     fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
         let stored_to = state.file.as_ref().map(OpenFile::end);
         let is_encoded = state.encoding.is_some();
+        let is_troubled = lock(&self.trouble).is_some();
         if let Err(later) = self.close_file(state) {
             return later.into();
         }
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
-            let cause = match lock(&self.trouble).is_some() {
+            let cause = match is_troubled {
                 true => GapCause::DiskError,
                 false if is_encoded => GapCause::Encoder,
                 false => GapCause::DiskTooSlow,
@@ -769,38 +787,49 @@ impl CameraRecorder {
     }
 
     fn end_gap(&self, state: &mut State, end: DateTime<Utc>) {
-        state.missing.ends(&self.camera, end).into_iter().for_each(|gap| self.tell(Fact::Gap(gap)));
+        if let Some(gap) = state.missing.ends(&self.camera, end) {
+            self.archive.index().add_gap(gap.clone());
+            self.tell(Fact::Gap(gap));
+        }
     }
 
     /// Appends a packet to the open file.
     fn write(&self, state: &mut State, packet: &Packet) -> Result<(), NotNow> {
-        let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
-        self.in_file(state, |open| open.file.write(packet))?;
-        if let Some(open) = &mut state.file {
-            if packet.track == Track::Video {
-                // The session's clock learns that the first packets came late. Where a file goes on after another,
-                // its start is the other's end.
-                if !open.follows {
-                    open.row.start = open.row.start.min(open.session.utc(open.first_pts_us));
-                }
-                let pts_us = packet.pts_us();
-                if pts_us > open.last_pts_us {
-                    open.frame_us = pts_us - open.last_pts_us;
-                    open.last_pts_us = pts_us;
-                }
+        if let Some(open) = &mut state.file
+            && packet.track == Track::Video
+        {
+            // The session's clock learns that the first packets came late. Where a file goes on after another, its
+            // start is the other's end.
+            if !open.follows {
+                open.row.start = open.row.start.min(open.session.utc(open.first_pts_us));
             }
+            let pts_us = packet.pts_us();
+            if pts_us > open.last_pts_us {
+                open.frame_us = pts_us - open.last_pts_us;
+                open.last_pts_us = pts_us;
+            }
+        }
+        self.store(state, |file| file.write(packet))
+    }
+
+    /// Runs a file operation that may append to the file.
+    fn store(&self, state: &mut State, work: impl FnOnce(&mut RecordingFile) -> io::Result<()>) -> Result<(), NotNow> {
+        let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
+        self.in_file(state, |open| work(&mut open.file))?;
+        if let Some(open) = &mut state.file {
             let written = open.file.bytes().saturating_sub(before);
             if written > 0 {
                 open.flushed_at = clock::monotonic();
                 self.counters.recorded_bytes.fetch_add(written, Ordering::Relaxed);
                 self.archive.wrote();
-                self.disk_is_well();
+                self.disk_is_well(true);
             }
         }
         Ok(())
     }
 
-    /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again.
+    /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again. On a full disk
+    /// the file stays and goes on when there is room.
     fn in_file(&self, state: &mut State, work: impl FnOnce(&mut OpenFile) -> io::Result<()>) -> Result<(), NotNow> {
         let Some(open) = &mut state.file else { return Ok(()) };
         state.in_file = true;
@@ -808,6 +837,11 @@ impl CameraRecorder {
         state.in_file = false;
         let Err(error) = result else { return Ok(()) };
         let Some(open) = state.file.take() else { return Ok(()) };
+        if is_full(&error) && open.file.bytes() > 0 && state.encoding.is_none() {
+            state.file = Some(open);
+            self.blocked(state, Trouble::Disk, self.archive.explain(&error), None);
+            return Err(NotNow::Disk);
+        }
         let stored_to = self.give_up(state, open);
         Err(self.refused(state, &error, stored_to))
     }
@@ -840,7 +874,7 @@ impl CameraRecorder {
             return;
         }
         match self.archive.check_room() {
-            Ok(()) => self.disk_is_well(),
+            Ok(()) => self.disk_is_well(false),
             Err(error) => {
                 state.retry_at = Some(clock::monotonic() + RETRY);
                 self.hindered(Trouble::Disk, self.archive.explain(&error));
@@ -848,9 +882,9 @@ impl CameraRecorder {
         }
     }
 
-    fn disk_is_well(&self) {
+    fn disk_is_well(&self, recording: bool) {
         if lock(&self.trouble).take().is_some() {
-            self.tell(Fact::Well);
+            self.tell(Fact::Well { recording });
         }
     }
 
@@ -859,7 +893,7 @@ impl CameraRecorder {
         NotNow::Disk
     }
 
-    /// Nothing can be stored from `since` on, until it is tried again.
+    /// Nothing can be stored from `since` on, until it is tried again; None: what is to be stored is not lost yet.
     fn blocked(&self, state: &mut State, trouble: Trouble, message: String, since: Option<DateTime<Utc>>) {
         let cause = match trouble {
             Trouble::Disk => GapCause::DiskError,
@@ -882,7 +916,7 @@ impl CameraRecorder {
             self.store_encoded(state)?;
         }
         // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
-        self.in_file(state, |open| open.file.flush())?;
+        self.store(state, RecordingFile::flush)?;
         let Some(open) = state.file.take() else { return Ok(()) };
         let (extent, bytes) = (open.file.extent(), open.file.bytes());
         state.in_file = true;

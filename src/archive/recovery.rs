@@ -118,13 +118,16 @@ pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     // the journals got last.
     let which = match (index.wants_replay(), index.closed_before()) {
         (true, _) => Some(Days::Newest(2)),
-        (false, None) if index.trouble().is_none() => Some(Days::LastLines),
+        (false, None) => Some(Days::LastLines),
         (false, _) => None,
     };
     if let Some(which) = which {
         match replay(archive_root, index, which, &AtomicBool::new(false)) {
             Ok(replayed) => report.replayed(replayed),
-            Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
+            Err(error) => {
+                index.replay_again();
+                report.failed(format!("the journals wait for the scan: {error}"));
+            }
         }
     }
     if let Err(error) = try_repair_open(archive_root, index, &mut report) {
@@ -193,7 +196,8 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
         Ok(Some(repaired)) => {
             // Of a closed recording the row knows better than the file, whose start was noted with its first packet.
             let start = if repaired.already_complete { row.start } else { repaired.meta.start };
-            let end = start + (repaired.end - repaired.meta.start);
+            let end = row.end.filter(|_| repaired.already_complete);
+            let end = end.unwrap_or(start + (repaired.end - repaired.meta.start));
             count(&row.path, &repaired, report);
             index.put(Recording {
                 start,
@@ -267,7 +271,10 @@ pub fn scan_all_telling(
     match done {
         Ok(()) => index.rebuilt(),
         Err(Ended::Stopped) => report.stopped = true,
-        Err(Ended::Failed(what)) => report.failed(format!("the scan of the archive broke off: {what}")),
+        Err(Ended::Failed(what)) => {
+            report.stopped = true;
+            report.failed(format!("the scan of the archive broke off: {what}"));
+        }
     }
     report
 }

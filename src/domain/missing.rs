@@ -11,6 +11,8 @@ use super::recording::Gap;
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
+/// That all is well is noted so often, at least.
+const NOTED_WITHIN: TimeDelta = TimeDelta::seconds(3);
 
 /// A gap that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,22 +87,27 @@ pub fn after_last_life(remains: Remains) -> Option<(OpenGap, Option<DateTime<Utc
     }
 }
 
-/// What is missing of a camera of which the last life of the process left nothing open, though it should have been
-/// watched: it had nothing to record, or the end came just between. `covered_to`: the end of its last recording or
-/// gap; None: it is new. `alive_to`: when the last life was known to be well for the last time.
+/// What is missing of a camera since the last life of the process, or before: of one that had nothing to record when
+/// that ended, or whose last changes the disk did not take. `gap`: what that life told of; `covered_to`: the end of the
+/// camera's last recording, or of its last gap that is over; None: it is new. `alive_to`: when that life noted for the
+/// last time that all is well.
 pub fn since_last_life(
+    gap: Option<OpenGap>,
     covered_to: Option<DateTime<Utc>>,
     alive_to: Option<DateTime<Utc>>,
     is_continuous: bool,
 ) -> Option<OpenGap> {
-    let covered_to = covered_to?;
-    let since = match alive_to {
-        None if is_continuous => covered_to,
-        None => return None,
-        Some(alive_to) if is_continuous && covered_to + ENDED_WITH_IT >= alive_to => covered_to,
-        Some(alive_to) => alive_to.max(covered_to),
-    };
-    Some(OpenGap { since, cause: GapCause::Down })
+    let unknown_since = covered_to.and_then(|covered_to| match alive_to {
+        Some(alive_to) if is_continuous && covered_to + ENDED_WITH_IT >= alive_to => Some(covered_to),
+        Some(alive_to) => Some(alive_to.max(covered_to)),
+        None => is_continuous.then_some(covered_to),
+    });
+    match (gap, unknown_since) {
+        // What was told is later than what was well.
+        (Some(gap), Some(since)) if since + NOTED_WITHIN < gap.since => Some(OpenGap { since, ..gap }),
+        (Some(gap), _) => Some(gap),
+        (None, since) => since.map(|since| OpenGap { since, cause: GapCause::Down }),
+    }
 }
 
 #[cfg(test)]
@@ -126,7 +133,7 @@ mod tests {
     #[test]
     fn who_had_nothing_open_at_the_end_misses_what_came_after_it() {
         let since = |covered: Option<i64>, alive: Option<i64>, is_continuous| {
-            since_last_life(covered.map(at), alive.map(at), is_continuous).map(|gap| gap.since)
+            since_last_life(None, covered.map(at), alive.map(at), is_continuous).map(|gap| gap.since)
         };
         assert_eq!(since(None, Some(100), true), None, "a new camera");
         assert_eq!(since(Some(98), Some(100), true), Some(at(98)), "its file had just ended");
@@ -135,5 +142,17 @@ mod tests {
         assert_eq!(since(Some(103), Some(100), true), Some(at(103)), "it wrote after the last note");
         assert_eq!(since(Some(98), None, true), Some(at(98)));
         assert_eq!(since(Some(98), None, false), None);
+    }
+
+    #[test]
+    fn what_was_told_counts_but_from_where_nothing_could_be_written() {
+        let since = |gap: i64, covered: i64, alive: i64, is_continuous| {
+            let gap = OpenGap { since: at(gap), cause: GapCause::Disconnected };
+            since_last_life(Some(gap), Some(at(covered)), Some(at(alive)), is_continuous).map(|gap| gap.since)
+        };
+        assert_eq!(since(50, 50, 100, true), Some(at(50)));
+        assert_eq!(since(101, 98, 100, false), Some(at(101)), "an end in order, told a moment after the last note");
+        assert_eq!(since(150, 98, 100, true), Some(at(98)), "the disk was full from here on");
+        assert_eq!(since(150, 20, 100, false), Some(at(100)));
     }
 }

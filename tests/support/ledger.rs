@@ -138,7 +138,9 @@ impl Ledger {
             let end = self.gaps.entry((text(gap, "camera"), time(gap, "start")?, text(gap, "cause"))).or_default();
             *end = (*end).max(time(gap, "end"));
         } else if let Some(gap) = line.get("no_gap") {
-            self.gaps.remove(&(text(gap, "camera"), time(gap, "start")?, text(gap, "cause")));
+            // One that has ended has been one.
+            let known = (text(gap, "camera"), time(gap, "start")?, text(gap, "cause"));
+            self.gaps.retain(|key, end| *key != known || end.is_some());
         }
         None
     }

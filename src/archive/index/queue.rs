@@ -59,6 +59,8 @@ pub(super) struct Queue {
     gaps: BTreeMap<GapKey, Waiting<Gap>>,
     /// By camera: the gap that goes on now, or that none does.
     open_gaps: BTreeMap<String, Waiting<Option<Gap>>>,
+    /// Gaps that the journal has as going on, which the database never got, and which do not go on any more.
+    no_gaps: Vec<Gap>,
     events: BTreeMap<i64, Waiting<MotionEvent>>,
     minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
     /// Gaps that ended before are forgotten, by camera.
@@ -99,7 +101,24 @@ impl Queue {
 
     /// Which gap of a camera goes on.
     pub fn set_open_gap(&mut self, camera: &str, gap: Option<Gap>) {
-        self.open_gaps.insert(camera.to_owned(), Waiting::new(gap));
+        if let Some(before) = self.open_gaps.insert(camera.to_owned(), Waiting::new(gap)) {
+            self.take_back(camera, before);
+        }
+    }
+
+    /// What is said now of the camera's gap is not what was said `before`.
+    fn take_back(&mut self, camera: &str, before: Waiting<Option<Gap>>) {
+        let now = self.open_gaps.get(camera).map(|gap| &gap.what);
+        if let Waiting { what: Some(gap), is_noted: true } = before
+            && now != Some(&Some(gap.clone()))
+        {
+            self.no_gaps.push(gap);
+            self.bound();
+        }
+    }
+
+    pub fn no_gaps(&self) -> &[Gap] {
+        &self.no_gaps
     }
 
     pub fn open_gaps(&self) -> impl Iterator<Item = (&str, &Waiting<Option<Gap>>)> {
@@ -165,6 +184,7 @@ impl Queue {
         self.open_gaps.values_mut().for_each(|gap| gap.is_noted = true);
         self.events.values_mut().for_each(|event| event.is_noted = true);
         self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
+        self.no_gaps.clear();
     }
 
     pub fn forgotten(&self) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
@@ -202,8 +222,12 @@ impl Queue {
         for (key, gap) in failed.gaps {
             self.gaps.entry(key).or_insert(gap);
         }
+        self.no_gaps.splice(..0, failed.no_gaps);
         for (camera, gap) in failed.open_gaps {
-            self.open_gaps.entry(camera).or_insert(gap);
+            match self.open_gaps.contains_key(&camera) {
+                true => self.take_back(&camera, gap),
+                false => _ = self.open_gaps.insert(camera, gap),
+            }
         }
         for (id, event) in failed.events {
             self.events.entry(id).or_insert(event);
@@ -232,6 +256,8 @@ impl Queue {
             self.minutes.pop_first();
             self.given_up += 1;
         }
+        let too_many = self.no_gaps.len().saturating_sub(MOST);
+        self.no_gaps.drain(..too_many);
         while self.gaps.len() > MOST {
             self.gaps.pop_first();
             self.given_up += 1;
@@ -268,6 +294,23 @@ mod tests {
         let Some(Change::Put { recording, place: Place::ByStart }) = queue.get(1) else { panic!("{queue:?}") };
         assert_eq!(recording.bytes, 9);
         assert_eq!(queue.get(2), Some(&Change::Remove { of: Some(("a".into(), at(60))) }));
+    }
+
+    #[test]
+    fn a_gap_that_only_the_journal_got_is_taken_back_there() {
+        let open = |second| Gap { camera: "a".into(), start: at(second), end: None, cause: GapCause::DiskError };
+        let mut queue = Queue::default();
+        queue.set_open_gap("a", Some(open(1)));
+        queue.set_open_gap("a", Some(open(2)));
+        assert_eq!(queue.no_gaps(), [], "the journal has not heard of it");
+        queue.noted();
+        // The database did not take it.
+        let failed = std::mem::take(&mut queue);
+        queue.set_open_gap("a", None);
+        queue.give_back(failed);
+        assert_eq!(queue.no_gaps(), [open(2)]);
+        queue.noted();
+        assert_eq!(queue.no_gaps(), []);
     }
 
     #[test]
