@@ -373,13 +373,12 @@ impl Soak {
         for camera in &self.cameras {
             self.daemon.wait_for_state(&camera.name, "running", secs(40));
         }
-        let has_index = |daemon: &Daemon| daemon.alarms().iter().all(|alarm| alarm["kind"] != "index");
-        wait_for("the index to be whole", secs(40), || has_index(&self.daemon).then_some(()));
         let rest = monotonic();
-        while rest.elapsed() < secs(2) {
+        while rest.elapsed() < secs(3) {
             self.ledger.look();
             std::thread::sleep(TICK);
         }
+        wait_for("the index to be whole", secs(60), || self.has_whole_index().then_some(()));
         self.weigh();
         let ends: Vec<u64> = self.cameras.iter().map(|c| c.source.taken().saturating_sub(c.source.rate())).collect();
         assert_eq!(self.daemon.terminate(secs(8)), Some(0));
@@ -403,6 +402,19 @@ impl Soak {
             println!("the archive is kept in {} ({status:?})", kept.display());
         }
         assert!(wrong.is_empty(), "{} things are wrong", wrong.len());
+    }
+
+    /// Has the archive been looked through since its index was taken away?
+    fn has_whole_index(&self) -> bool {
+        let log = self.daemon.stderr();
+        let last = |words: &str| {
+            log.lines()
+                .enumerate()
+                .filter(|(_, line)| line.contains(words) && !line.contains("stopped"))
+                .last()
+                .map(|(at, _)| at)
+        };
+        last("the archive was looked through") > last("was taken away")
     }
 
     fn judge(&self, camera: &Camera, end: u64, all: &mut Verdict, wrong: &mut Vec<String>) -> String {

@@ -82,7 +82,8 @@ impl Retention {
 /// Starts the threads; they end with the archive.
 pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Registry>) -> std::io::Result<()> {
     let scanned = Arc::clone(&archive);
-    thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned))?;
+    let told = Arc::clone(&registry);
+    thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned, &told))?;
     let (watched, told) = (Arc::clone(&archive), Arc::clone(&registry));
     thread::Builder::new().name("archive-watch".into()).spawn(move || watch(&watched, &told))?;
     let (noted, told) = (Arc::clone(&archive), Arc::clone(&registry));
@@ -101,11 +102,16 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
 /// Notes that the cameras are watched and can be recorded: what is missing after a crash is missing since then.
 fn note_alive(archive: &Archive, registry: &Registry) {
     while !archive.is_stopped() {
-        if registry.alarms().iter().all(|alarm| alarm.kind != DISK_ALARM) {
+        if has_disk(registry) {
             archive.index().note_alive();
         }
         archive.wait_for_stop(NOTE_EVERY);
     }
+}
+
+/// Does the disk keep no camera from recording?
+fn has_disk(registry: &Registry) -> bool {
+    registry.alarms().iter().all(|alarm| alarm.kind != DISK_ALARM)
 }
 
 /// Tells when the disk stalls: those who wait for it can't.
@@ -136,8 +142,9 @@ fn last_known(index: &Index) -> Option<DateTime<Utc>> {
     index.last_end().ok().flatten().max(index.closed_before())
 }
 
-/// Looks through the whole archive at the start, and again whenever the index had to be begun anew.
-fn scan(archive: &Archive) {
+/// Looks through the whole archive at the start, and again whenever the index had to be begun anew, or a file could not
+/// be closed and the disk is well again.
+fn scan(archive: &Archive, registry: &Registry) {
     let mut is_due = true;
     while !archive.is_stopped() {
         // Of a disk that is not there nothing may be concluded.
@@ -148,7 +155,7 @@ fn scan(archive: &Archive) {
             is_due = report.stopped;
         }
         archive.wait_for_stop(EVERY);
-        is_due |= archive.index().wants_scan();
+        is_due |= archive.index().wants_scan() || (has_disk(registry) && archive.take_unfinished());
     }
 }
 

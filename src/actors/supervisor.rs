@@ -24,7 +24,7 @@ use crate::config::{self, Loaded, Problem, Scan};
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
 use crate::domain::config::{CameraConfig, GlobalConfig, RecordMode};
-use crate::domain::missing::{OpenGap, since_last_life};
+use crate::domain::missing::{OpenGap, known_to};
 use crate::domain::recording::Gap;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -558,16 +558,18 @@ fn missing_at_start(archive: &Archive, config: &CameraConfig, is_first_look: boo
         return None;
     }
     let (index, now) = (archive.index(), clock::utc_now());
-    let told = index.live_gaps().into_iter().find(|gap| gap.camera == config.name);
-    let told = told.map(|gap| OpenGap { since: gap.start, cause: gap.cause });
+    if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
+        return Some(OpenGap { since: gap.start, cause: gap.cause });
+    }
     // Of a camera that is new nothing is missing before its first picture.
     let covered_to = index.covered_to(&config.name).ok().flatten();
     match is_first_look {
         true => {
             let is_continuous = config.record.mode_at(now) == RecordMode::Continuous;
-            since_last_life(told, covered_to, index.alive_before(), is_continuous)
+            let since = known_to(covered_to, index.alive_before(), is_continuous)?;
+            Some(OpenGap { since, cause: GapCause::Down })
         }
-        false => told.or(covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload })),
+        false => covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload }),
     }
 }
 

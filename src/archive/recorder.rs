@@ -620,11 +620,13 @@ impl CameraRecorder {
                 Step::Write => self.take(state, &packet),
                 Step::Begin => match self.close_file(state) {
                     Ok(()) => self.begin(state, seq, &packet),
-                    Err(NotNow::Encoder) => {
-                        state.recorder.rewind(seq);
-                        Err(NotNow::Encoder)
+                    Err(later) => {
+                        // What was given up has rewound already, and further back.
+                        if state.file.is_some() || matches!(later, NotNow::Encoder) {
+                            state.recorder.rewind(seq);
+                        }
+                        Err(later)
                     }
-                    Err(NotNow::Disk) => Err(NotNow::Disk),
                 },
                 Step::Skip => Ok(()),
                 Step::Wait => return Progress::CaughtUp,
@@ -944,6 +946,7 @@ impl CameraRecorder {
         let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
         let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
         let end = Some(session.utc(end_pts_us).max(row.start));
+        self.archive.has_unfinished.fetch_or(!complete, Ordering::AcqRel);
         let row = Recording { end, bytes, motion_s, complete, ..row };
         self.archive.index().put(row.clone());
         self.tell(Fact::Closed(row));

@@ -19,7 +19,7 @@ use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::Reason;
-use crate::domain::missing::{OpenGap, Remains, after_last_life};
+use crate::domain::missing::{OpenGap, Remains, after_last_life, known_to};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
 /// A file that is unknown and new may belong to a recording that is just being begun: it is looked at again.
@@ -155,7 +155,9 @@ fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> R
     }
     end_events(index)?;
     for (camera, left) in remains {
-        let Some((gap, before_to)) = after_last_life(left) else { continue };
+        // Whether it records continuously is not known here; if not, its gap begins a few seconds too early at worst.
+        let known = known_to(index.covered_to(&camera)?, index.alive_before(), true);
+        let Some((gap, before_to)) = after_last_life(left, known) else { continue };
         let before = left.gap.zip(before_to).and_then(|(gap, to)| gap.ended(&camera, to));
         report.gaps += 1 + u64::from(before.is_some());
         before.into_iter().for_each(|gap| index.add_gap(gap));
@@ -233,7 +235,10 @@ fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut R
     report.failed(format!("the recording {} of {} cannot be made whole: {why}", row.path, row.camera));
     let metadata = fs::symlink_metadata(root.join(&row.path)).ok();
     let written = metadata.as_ref().and_then(|metadata| metadata.modified().ok()).map(DateTime::<Utc>::from);
-    let end = row.end.or(written).unwrap_or(row.start).max(row.start);
+    // What is in it may be read though nothing can be written.
+    let found = file::inspect(&root.join(&row.path)).ok().flatten();
+    let held = found.map(|found| row.start + (found.end - found.meta.start)).min(written);
+    let end = row.end.or(held).or(written).unwrap_or(row.start).max(row.start);
     let bytes = metadata.map_or(row.bytes, |metadata| metadata.len());
     if row.end.is_none() || row.complete || row.bytes != bytes {
         index.put(Recording { end: Some(end), bytes, complete: false, ..row });

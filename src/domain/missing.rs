@@ -2,7 +2,7 @@
 //!
 //! Whoever should record and does not has one stretch that goes on ([`Missing`]), and writes it down when it ends with
 //! the first picture that is stored again. What a life of the process left open goes on in the next
-//! ([`after_last_life`], [`since_last_life`]). So recordings and gaps together are the whole time.
+//! ([`after_last_life`], [`known_to`]). So recordings and gaps together are the whole time.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -73,13 +73,17 @@ pub struct Remains {
 }
 
 /// What is missing since the last life of the process, and until when what was missing before it was: None where that
-/// is the same gap and goes on.
-pub fn after_last_life(remains: Remains) -> Option<(OpenGap, Option<DateTime<Utc>>)> {
+/// is the same gap and goes on. `known_to`: see [`known_to`].
+pub fn after_last_life(remains: Remains, known_to: Option<DateTime<Utc>>) -> Option<(OpenGap, Option<DateTime<Utc>>)> {
     let down = |since| OpenGap { since, cause: GapCause::Down };
     match (remains.gap, remains.recorded) {
         (None, None) => None,
         (None, Some((_, end))) => Some((down(end), None)),
-        (Some(gap), None) => Some((gap, None)),
+        (Some(gap), None) => {
+            // The disk did not take what had been missing before.
+            let since = known_to.filter(|known| *known + NOTED_WITHIN < gap.since).unwrap_or(gap.since);
+            Some((OpenGap { since, ..gap }, None))
+        }
         // The camera was back, and the gap's end was not written down any more.
         (Some(gap), Some((start, end))) if start > gap.since => Some((down(end), Some(start))),
         // The last pictures before the gap went with the process.
@@ -87,26 +91,20 @@ pub fn after_last_life(remains: Remains) -> Option<(OpenGap, Option<DateTime<Utc
     }
 }
 
-/// What is missing of a camera since the last life of the process, or before: of one that had nothing to record when
-/// that ended, or whose last changes the disk did not take. `gap`: what that life told of; `covered_to`: the end of the
-/// camera's last recording, or of its last gap that is over; None: it is new. `alive_to`: when that life noted for the
-/// last time that all is well.
-pub fn since_last_life(
-    gap: Option<OpenGap>,
+/// Up to when it is known what became of a camera's time in the last life of the process, which left nothing open of
+/// it: it had nothing to record when that ended, or the end came just between. `covered_to`: the end of its last
+/// recording, or of its last gap that is over. `alive_to`: when that life noted for the last time that all is well.
+/// None: the camera is new, or too little is known.
+pub fn known_to(
     covered_to: Option<DateTime<Utc>>,
     alive_to: Option<DateTime<Utc>>,
     is_continuous: bool,
-) -> Option<OpenGap> {
-    let unknown_since = covered_to.and_then(|covered_to| match alive_to {
+) -> Option<DateTime<Utc>> {
+    let covered_to = covered_to?;
+    match alive_to {
         Some(alive_to) if is_continuous && covered_to + ENDED_WITH_IT >= alive_to => Some(covered_to),
         Some(alive_to) => Some(alive_to.max(covered_to)),
         None => is_continuous.then_some(covered_to),
-    });
-    match (gap, unknown_since) {
-        // What was told is later than what was well.
-        (Some(gap), Some(since)) if since + NOTED_WITHIN < gap.since => Some(OpenGap { since, ..gap }),
-        (Some(gap), _) => Some(gap),
-        (None, since) => since.map(|since| OpenGap { since, cause: GapCause::Down }),
     }
 }
 
@@ -132,27 +130,32 @@ mod tests {
 
     #[test]
     fn who_had_nothing_open_at_the_end_misses_what_came_after_it() {
-        let since = |covered: Option<i64>, alive: Option<i64>, is_continuous| {
-            since_last_life(None, covered.map(at), alive.map(at), is_continuous).map(|gap| gap.since)
+        let known = |covered: Option<i64>, alive: Option<i64>, is_continuous| {
+            known_to(covered.map(at), alive.map(at), is_continuous)
         };
-        assert_eq!(since(None, Some(100), true), None, "a new camera");
-        assert_eq!(since(Some(98), Some(100), true), Some(at(98)), "its file had just ended");
-        assert_eq!(since(Some(98), Some(100), false), Some(at(100)), "nothing moved");
-        assert_eq!(since(Some(40), Some(100), true), Some(at(100)), "it was off");
-        assert_eq!(since(Some(103), Some(100), true), Some(at(103)), "it wrote after the last note");
-        assert_eq!(since(Some(98), None, true), Some(at(98)));
-        assert_eq!(since(Some(98), None, false), None);
+        assert_eq!(known(None, Some(100), true), None, "a new camera");
+        assert_eq!(known(Some(98), Some(100), true), Some(at(98)), "its file had just ended");
+        assert_eq!(known(Some(98), Some(100), false), Some(at(100)), "nothing moved");
+        assert_eq!(known(Some(40), Some(100), true), Some(at(100)), "it was off");
+        assert_eq!(known(Some(103), Some(100), true), Some(at(103)), "it wrote after the last note");
+        assert_eq!(known(Some(98), None, true), Some(at(98)));
+        assert_eq!(known(Some(98), None, false), None);
     }
 
     #[test]
-    fn what_was_told_counts_but_from_where_nothing_could_be_written() {
-        let since = |gap: i64, covered: i64, alive: i64, is_continuous| {
-            let gap = OpenGap { since: at(gap), cause: GapCause::Disconnected };
-            since_last_life(Some(gap), Some(at(covered)), Some(at(alive)), is_continuous).map(|gap| gap.since)
+    fn what_was_missing_at_the_end_goes_on_and_what_was_recorded_ends() {
+        let gap = |since| OpenGap { since: at(since), cause: GapCause::Disconnected };
+        let down = |since| OpenGap { since: at(since), cause: GapCause::Down };
+        let after = |gap, recorded: Option<(i64, i64)>, known: i64| {
+            let recorded = recorded.map(|(start, end)| (at(start), at(end)));
+            after_last_life(Remains { gap, recorded }, Some(at(known)))
         };
-        assert_eq!(since(50, 50, 100, true), Some(at(50)));
-        assert_eq!(since(101, 98, 100, false), Some(at(101)), "an end in order, told a moment after the last note");
-        assert_eq!(since(150, 98, 100, true), Some(at(98)), "the disk was full from here on");
-        assert_eq!(since(150, 20, 100, false), Some(at(100)));
+        assert_eq!(after(None, None, 100), None);
+        assert_eq!(after(None, Some((50, 90)), 100), Some((down(90), None)));
+        assert_eq!(after(Some(gap(50)), None, 50), Some((gap(50), None)));
+        assert_eq!(after(Some(gap(101)), None, 100), Some((gap(101), None)), "told a moment after the last note");
+        assert_eq!(after(Some(gap(150)), None, 100), Some((gap(100), None)), "nothing could be told from here on");
+        assert_eq!(after(Some(gap(60)), Some((70, 90)), 60), Some((down(90), Some(at(70)))));
+        assert_eq!(after(Some(gap(90)), Some((70, 89)), 60), Some((gap(89), None)));
     }
 }
