@@ -19,7 +19,7 @@ use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::Reason;
-use crate::domain::missing::{OpenGap, Remains, after_last_life, known_to};
+use crate::domain::missing::{OpenGap, Remains, after_last_life};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
 /// A file that is unknown and new may belong to a recording that is just being begun: it is looked at again.
@@ -155,9 +155,8 @@ fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> R
     }
     end_events(index)?;
     for (camera, left) in remains {
-        // Whether it records continuously is not known here; if not, its gap begins a few seconds too early at worst.
-        let known = known_to(index.covered_to(&camera)?, index.alive_before(), true);
-        let Some((gap, before_to)) = after_last_life(left, known) else { continue };
+        let after = after_last_life(left, index.covered_to(&camera)?, index.alive_before());
+        let Some((gap, before_to)) = after else { continue };
         let before = left.gap.zip(before_to).and_then(|(gap, to)| gap.ended(&camera, to));
         report.gaps += 1 + u64::from(before.is_some());
         before.into_iter().for_each(|gap| index.add_gap(gap));
@@ -397,6 +396,10 @@ impl Scan<'_> {
         let known = known.map(|row| self.index.recording(row.id)).transpose()?;
         match known {
             Some(None) => {}
+            // A new database knows nothing, and the journals do.
+            None if self.index.wants_replay() => {
+                return Err(Ended::Failed("the index was taken away meanwhile".to_owned()));
+            }
             Some(Some(row)) => {
                 let is_recent = matches!((row.end, self.recent), (Some(end), Some(recent)) if end >= recent);
                 if row.end.is_none() || !row.complete || row.bytes != metadata.len() || is_recent {

@@ -73,16 +73,22 @@ pub struct Remains {
 }
 
 /// What is missing since the last life of the process, and until when what was missing before it was: None where that
-/// is the same gap and goes on. `known_to`: see [`known_to`].
-pub fn after_last_life(remains: Remains, known_to: Option<DateTime<Utc>>) -> Option<(OpenGap, Option<DateTime<Utc>>)> {
+/// is the same gap and goes on. `covered_to` and `alive_to`: see [`known_to`].
+pub fn after_last_life(
+    remains: Remains,
+    covered_to: Option<DateTime<Utc>>,
+    alive_to: Option<DateTime<Utc>>,
+) -> Option<(OpenGap, Option<DateTime<Utc>>)> {
     let down = |since| OpenGap { since, cause: GapCause::Down };
     match (remains.gap, remains.recorded) {
         (None, None) => None,
         (None, Some((_, end))) => Some((down(end), None)),
         (Some(gap), None) => {
-            // The disk did not take what had been missing before.
-            let since = known_to.filter(|known| *known + NOTED_WITHIN < gap.since).unwrap_or(gap.since);
-            Some((OpenGap { since, ..gap }, None))
+            // Nothing was well any more when it began: the disk did not take what had been missing before. Whether the
+            // camera records continuously is not known; if not, its gap begins some seconds too early at worst.
+            let was_well = alive_to.is_none_or(|alive_to| alive_to + NOTED_WITHIN >= gap.since);
+            let known = known_to(covered_to, alive_to, true).filter(|_| !was_well);
+            Some((OpenGap { since: known.unwrap_or(gap.since).min(gap.since), ..gap }, None))
         }
         // The camera was back, and the gap's end was not written down any more.
         (Some(gap), Some((start, end))) if start > gap.since => Some((down(end), Some(start))),
@@ -146,15 +152,16 @@ mod tests {
     fn what_was_missing_at_the_end_goes_on_and_what_was_recorded_ends() {
         let gap = |since| OpenGap { since: at(since), cause: GapCause::Disconnected };
         let down = |since| OpenGap { since: at(since), cause: GapCause::Down };
-        let after = |gap, recorded: Option<(i64, i64)>, known: i64| {
+        let after = |gap, recorded: Option<(i64, i64)>, alive: i64| {
             let recorded = recorded.map(|(start, end)| (at(start), at(end)));
-            after_last_life(Remains { gap, recorded }, Some(at(known)))
+            after_last_life(Remains { gap, recorded }, Some(at(95)), Some(at(alive)))
         };
         assert_eq!(after(None, None, 100), None);
         assert_eq!(after(None, Some((50, 90)), 100), Some((down(90), None)));
         assert_eq!(after(Some(gap(50)), None, 50), Some((gap(50), None)));
         assert_eq!(after(Some(gap(101)), None, 100), Some((gap(101), None)), "told a moment after the last note");
-        assert_eq!(after(Some(gap(150)), None, 100), Some((gap(100), None)), "nothing could be told from here on");
+        assert_eq!(after(Some(gap(150)), None, 100), Some((gap(95), None)), "nothing could be told from here on");
+        assert_eq!(after(Some(gap(150)), None, 120), Some((gap(120), None)));
         assert_eq!(after(Some(gap(60)), Some((70, 90)), 60), Some((down(90), Some(at(70)))));
         assert_eq!(after(Some(gap(90)), Some((70, 89)), 60), Some((gap(89), None)));
     }
