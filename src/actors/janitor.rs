@@ -1,6 +1,6 @@
-//! Keeps the archive in order behind the running cameras: within its limits, and with an index that is right. Four
-//! threads, because a look through a large archive takes long, a full disk can't wait, one that stalls has to be told
-//! of by somebody who does not wait for it, and that all is well has to be noted every second.
+//! Keeps the archive in order behind the running cameras: within its limits, and with an index that is right. Three
+//! threads, because a look through a large archive takes long, a full disk can't wait, and one that stalls has to be told
+//! of by somebody who does not wait for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,6 @@ const STALLED_AFTER: Duration = Duration::from_secs(2);
 const WELL_AFTER: Duration = Duration::from_secs(30);
 /// How often a thread that asks no disk looks.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-/// How often it is noted that all is well.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// The limits that hold now. The Supervisor changes them as configuration comes and goes.
 pub struct Retention {
@@ -86,8 +84,6 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
     thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned, &told))?;
     let (watched, told) = (Arc::clone(&archive), Arc::clone(&registry));
     thread::Builder::new().name("archive-watch".into()).spawn(move || watch(&watched, &told))?;
-    let (noted, told) = (Arc::clone(&archive), Arc::clone(&registry));
-    thread::Builder::new().name("archive-alive".into()).spawn(move || note_alive(&noted, &told))?;
     let began = clock::monotonic();
     let run = move || {
         retention.lock().clock.begin(clock::utc_now(), last_known(archive.index()));
@@ -97,16 +93,6 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
         }
     };
     thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
-}
-
-/// Notes that the cameras are watched and can be recorded: what is missing after a crash is missing since then.
-fn note_alive(archive: &Archive, registry: &Registry) {
-    while !archive.is_stopped() {
-        if has_disk(registry) {
-            archive.index().note_alive();
-        }
-        archive.wait_for_stop(NOTE_EVERY);
-    }
 }
 
 /// Does the disk keep no camera from recording?

@@ -230,6 +230,7 @@ impl Supervisor {
         if !self.ready && !doubts {
             self.ready = true;
             self.end_gaps_of_others();
+            self.shared.archive.index().note_alive();
             self.shared.registry.completed();
             self.host.ready();
         }
@@ -360,6 +361,9 @@ impl Supervisor {
         let shared = Arc::clone(&self.shared);
         let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
         let gap = gap.or_else(|| missing_at_start(&shared.archive, &config, !self.ready));
+        if let Some(OpenGap { since, cause }) = gap {
+            shared.archive.index().set_open_gap(name, Some((since, cause)));
+        }
         let actor = CameraActor::new(config, generation, shared, parent, gap, crash);
         let address = CameraActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let (to_camera, to_self, own_name) = (address.clone(), context.address(), name.to_owned());

@@ -76,8 +76,9 @@ struct Handle {
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
     state: StateDb,
-    /// Held while this process records; its time is when it was known to be well. None where the archive was not there.
-    lock: Option<File>,
+    /// Held while this process records; its time is that of the last note, see [`Index::note_alive`]. None where the
+    /// archive was not there.
+    lock: Option<Arc<File>>,
     alive_before: Option<DateTime<Utc>>,
 }
 
@@ -109,6 +110,8 @@ struct State {
     /// The database does not know yet what the journals say.
     wants_replay: bool,
     ask: Ask,
+    /// Whose time notes that all was well; None: nobody wants it noted yet.
+    alive: Option<Arc<File>>,
     ended: bool,
 }
 
@@ -172,8 +175,10 @@ impl Index {
             Err(DbError::Failing(what)) => shared.fails(&what),
         };
         let shared = Arc::new(shared);
-        let (for_writer, writer) =
-            (Arc::clone(&shared), Writer { db, unchecked: true, journals: Journals::of(archive_root) });
+        let (for_writer, writer) = (
+            Arc::clone(&shared),
+            Writer { was_open: db.is_some(), db, unchecked: true, journals: Journals::of(archive_root) },
+        );
         std::thread::Builder::new()
             .name("index".into())
             .spawn(move || writer.run(&for_writer))
@@ -184,7 +189,7 @@ impl Index {
                 opened: now,
                 closed_before,
                 state: StateDb::of(archive_root),
-                lock,
+                lock: lock.map(Arc::new),
                 alive_before,
             }),
         })
@@ -412,11 +417,10 @@ impl Index {
         self.handle.closed_before
     }
 
-    /// Notes that all is well: what is missing after a crash is missing since the last such note. For whoever knows
-    /// that the archive can be written to.
+    /// From now on it is noted, every few seconds, that all is written that was told. Where a crash leaves nothing
+    /// open of a camera, it misses what came after the last note. For when each camera has told what it misses.
     pub fn note_alive(&self) {
-        // Where the time can't be set, a crash costs a gap of a camera that had nothing to record.
-        let _ = self.handle.lock.as_ref().map(|lock| lock.set_modified(clock::utc_now().into()));
+        self.shared().lock().alive = self.handle.lock.clone();
     }
 
     /// The last note of the process that had the archive before this one.
@@ -427,6 +431,11 @@ impl Index {
     /// Is this recording open in this process?
     pub fn is_live(&self, id: i64) -> bool {
         self.shared().lock().live.contains_key(&id)
+    }
+
+    /// Is this recording gone, though its row may still be read?
+    pub fn is_removed(&self, id: i64) -> bool {
+        matches!(self.shared().lock().queue.get(id), Some(Change::Remove { .. }))
     }
 
     /// Is this file being recorded by this process?
@@ -478,6 +487,13 @@ impl State {
         });
     }
 
+    /// All that was queued before this moment is written.
+    fn note_alive(&self, at: DateTime<Utc>) {
+        if let Some(Err(error)) = self.alive.as_ref().map(|lock| lock.set_modified(at.into())) {
+            tracing::debug!(%error, "that all is well cannot be noted");
+        }
+    }
+
     /// The database is a new one, for this reason.
     fn begun_anew(&mut self, why: String) {
         self.rebuilding = Some(why);
@@ -501,6 +517,14 @@ impl Shared {
     fn learn(&self, found: &Found) {
         self.next_id.fetch_max(found.next_id, Ordering::SeqCst);
         self.lock().wants_replay |= !found.replayed;
+    }
+
+    /// Somebody has removed the database.
+    fn taken_away(&self) {
+        let what = format!("the index {} was taken away", self.path.display());
+        tracing::error!("{what}: a new one is made from the journals and the files");
+        self.lock().begun_anew(format!("{what} and is rebuilt from the journals and the files"));
+        self.renewed();
     }
 
     /// The database is another one now, and knows nothing of what is open.

@@ -12,7 +12,7 @@ use super::recording::Gap;
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
 /// That all is well is noted so often, at least.
-const NOTED_WITHIN: TimeDelta = TimeDelta::seconds(3);
+const NOTED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
 /// A gap that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,8 @@ pub fn after_last_life(
 
 /// Up to when it is known what became of a camera's time in the last life of the process, which left nothing open of
 /// it: it had nothing to record when that ended, or the end came just between. `covered_to`: the end of its last
-/// recording, or of its last gap that is over. `alive_to`: when that life noted for the last time that all is well.
+/// recording, or of its last gap that is over. `alive_to`: when that life noted for the last time that all is
+/// well: what it had told by then is known.
 /// None: the camera is new, or too little is known.
 pub fn known_to(
     covered_to: Option<DateTime<Utc>>,
