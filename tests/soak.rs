@@ -426,7 +426,11 @@ impl Soak {
         let first = self.ledger.first(name).unwrap_or(end);
         let judged = match settings.is_event {
             false => vec![first..end],
-            true => self.windows(source, triggers),
+            // Before the first line about it, it is new: a crash that takes the index takes that with it.
+            true => match self.ledger.known_since(name) {
+                Some(known) => self.windows(source, triggers.iter().filter(|at| **at > known + TOLERANCE)),
+                None => Vec::new(),
+            },
         };
         let verdict = self.ledger.judge(name, source, &judged, disabled);
         for (what, runs) in [("MISSING", &verdict.missing), ("DOUBLED", &verdict.doubled)] {
@@ -457,13 +461,17 @@ impl Soak {
     }
 
     /// The pictures of a camera's events by hand: from pre-alarm to end, of the connection that was there.
-    fn windows(&self, source: &NumberedCamera, triggers: &[DateTime<Utc>]) -> Vec<Range<u64>> {
+    fn windows<'a>(
+        &self,
+        source: &NumberedCamera,
+        triggers: impl Iterator<Item = &'a DateTime<Utc>>,
+    ) -> Vec<Range<u64>> {
         let is_killed = |at: DateTime<Utc>| self.kills.iter().any(|kill| at <= *kill && *kill < at + KILL_COSTS);
         let rate = source.rate() as i64;
         let began = source.taken_at(0);
         let number = |at: DateTime<Utc>| ((at - began).num_milliseconds().max(0) * rate / 1000) as u64;
         let mut windows: Vec<Range<u64>> = Vec::new();
-        for at in triggers.iter().filter(|at| !is_killed(**at)) {
+        for at in triggers.filter(|at| !is_killed(**at)) {
             let middle = number(*at - TOLERANCE);
             let Some(run) = source.sent().into_iter().find(|run| run.contains(&middle)) else { continue };
             let from = number(*at - TimeDelta::seconds(PRE_ALARM_S)).max(run.start);

@@ -179,6 +179,13 @@ impl Ledger {
         self.stored(camera).keys().next().copied()
     }
 
+    /// Since when the archive knows of a camera.
+    pub fn known_since(&self, camera: &str) -> Option<DateTime<Utc>> {
+        let recorded = self.recordings.values().filter(|closed| closed.camera == camera);
+        let told = self.gaps.keys().filter(|(of, _, _)| of == camera);
+        recorded.map(|closed| closed.stretch.start).chain(told.map(|(_, start, _)| *start)).min()
+    }
+
     /// Says what became of the pictures in `judged`, all of which were to be recorded but for those taken in
     /// `unwanted`.
     pub fn judge(&self, name: &str, camera: &NumberedCamera, judged: &[Range<u64>], unwanted: &[Stretch]) -> Verdict {

@@ -59,7 +59,7 @@ pub(super) struct Queue {
     gaps: BTreeMap<GapKey, Waiting<Gap>>,
     /// By camera: the gap that goes on now, or that none does.
     open_gaps: BTreeMap<String, Waiting<Option<Gap>>>,
-    /// Gaps that the journal has as going on, which the database never got, and which do not go on any more.
+    /// Gaps that the journal may have as going on, though the database never got them: what goes on is told anew.
     no_gaps: Vec<Gap>,
     events: BTreeMap<i64, Waiting<MotionEvent>>,
     minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
@@ -101,20 +101,7 @@ impl Queue {
 
     /// Which gap of a camera goes on.
     pub fn set_open_gap(&mut self, camera: &str, gap: Option<Gap>) {
-        if let Some(before) = self.open_gaps.insert(camera.to_owned(), Waiting::new(gap)) {
-            self.take_back(camera, before);
-        }
-    }
-
-    /// What is said now of the camera's gap is not what was said `before`.
-    fn take_back(&mut self, camera: &str, before: Waiting<Option<Gap>>) {
-        let now = self.open_gaps.get(camera).map(|gap| &gap.what);
-        if let Waiting { what: Some(gap), is_noted: true } = before
-            && now != Some(&Some(gap.clone()))
-        {
-            self.no_gaps.push(gap);
-            self.bound();
-        }
+        self.open_gaps.insert(camera.to_owned(), Waiting::new(gap));
     }
 
     pub fn no_gaps(&self) -> &[Gap] {
@@ -196,7 +183,11 @@ impl Queue {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.open_gaps.is_empty() && self.forgotten.is_empty() && !self.is_replayed
+        self.len() == 0
+            && self.open_gaps.is_empty()
+            && self.no_gaps.is_empty()
+            && self.forgotten.is_empty()
+            && !self.is_replayed
     }
 
     pub fn given_up(&self) -> u64 {
@@ -222,13 +213,14 @@ impl Queue {
         for (key, gap) in failed.gaps {
             self.gaps.entry(key).or_insert(gap);
         }
-        self.no_gaps.splice(..0, failed.no_gaps);
         for (camera, gap) in failed.open_gaps {
-            match self.open_gaps.contains_key(&camera) {
-                true => self.take_back(&camera, gap),
-                false => _ = self.open_gaps.insert(camera, gap),
-            }
+            // Some of the lines may be in the journal.
+            self.no_gaps.extend(gap.what.clone());
+            self.open_gaps.entry(camera).or_insert(Waiting::new(gap.what));
         }
+        self.no_gaps.extend(failed.no_gaps);
+        self.no_gaps.sort_by(|one, other| (&one.camera, one.start).cmp(&(&other.camera, other.start)));
+        self.no_gaps.dedup();
         for (id, event) in failed.events {
             self.events.entry(id).or_insert(event);
         }
@@ -297,18 +289,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_only_the_journal_got_is_taken_back_there() {
+    fn a_gap_that_only_the_journal_may_have_is_taken_back_there() {
         let open = |second| Gap { camera: "a".into(), start: at(second), end: None, cause: GapCause::DiskError };
         let mut queue = Queue::default();
         queue.set_open_gap("a", Some(open(1)));
-        queue.set_open_gap("a", Some(open(2)));
-        assert_eq!(queue.no_gaps(), [], "the journal has not heard of it");
-        queue.noted();
-        // The database did not take it.
-        let failed = std::mem::take(&mut queue);
+        for _ in 0..2 {
+            let mut failed = std::mem::take(&mut queue);
+            failed.noted();
+            queue.give_back(failed);
+        }
+        assert_eq!(queue.no_gaps(), [open(1)]);
+        let (_, waiting) = queue.open_gaps().next().unwrap();
+        assert_eq!((&waiting.what, waiting.is_noted), (&Some(open(1)), false), "and told anew while it goes on");
         queue.set_open_gap("a", None);
-        queue.give_back(failed);
-        assert_eq!(queue.no_gaps(), [open(2)]);
+        assert_eq!(queue.no_gaps(), [open(1)]);
         queue.noted();
         assert_eq!(queue.no_gaps(), []);
     }
