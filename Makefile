@@ -35,5 +35,11 @@ quality: setup ## how well motion is detected: DIR=folder with clips and a truth
 bench-index: ## questions to an index of two million recordings, as a table
 	@$(CARGO) bench --locked --bench index
 
-.PHONY: help setup demo build-demo test lint bench quality bench-index
+bench-viewers: setup ## what 200 viewers of live video cost those who record, as a table
+	@$(CARGO) bench --locked --bench viewers
+
+screenshots: setup ## take the pictures of the pages in docs/ anew
+	@$(CARGO) bench --locked --profile dev --bench screenshots
+
+.PHONY: help setup demo build-demo test lint bench quality bench-index bench-viewers screenshots
 .DEFAULT_GOAL := help

@@ -693,7 +693,7 @@ fn bad_files_beside_a_running_camera_are_told_of_and_harm_nothing() {
         ),
         (
             "wrong-type",
-            "config.d/wrong-type.yaml:2:9: `record` is a section, not a value (it holds keys such as `mode` and `schedule`)".to_owned(),
+            "config.d/wrong-type.yaml:2:9: `record` is a section, not a value (it holds keys such as `mode` and `zones`)".to_owned(),
         ),
     ];
     for (name, text) in &expected {

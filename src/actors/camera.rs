@@ -252,7 +252,7 @@ impl CameraActor {
             let at = clock::utc_now();
             (status.generation, status.started_at, status.since) = (generation, Some(at), at);
             (status.state, status.error) = (CameraState::Starting, crash.clone());
-            (status.resolution, status.codec) = (None, None);
+            (status.resolution, status.codec, status.mime) = (None, None, None);
         });
         CameraActor {
             main: FeedLine::new(Feed::Main, config.source.clone(), ring),
@@ -593,6 +593,7 @@ impl CameraActor {
                 let video = &packet.stream.video;
                 status.codec = Some(video.codec.name().to_owned());
                 status.resolution = Some(format!("{}x{}", video.width, video.height));
+                status.mime = packet.stream.mime();
             }
         });
         if let Some(news) = news {

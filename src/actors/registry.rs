@@ -167,6 +167,7 @@ impl CameraEntry {
                 bitrate: 0,
                 resolution: None,
                 codec: None,
+                mime: None,
                 motion: false,
                 recording: false,
                 started_at: None,

@@ -150,7 +150,8 @@ impl Export {
 /// The camera's recordings of the stretch, in order.
 fn rows(index: &Index, camera: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Vec<Recording>, ExportError> {
     let (from, to) = (Some(from), Some(to));
-    let mut query = RecordingQuery { camera: Some(camera.to_owned()), from, to, limit: 1000, cursor: None };
+    let mut query =
+        RecordingQuery { camera: Some(camera.to_owned()), from, to, limit: 1000, ..RecordingQuery::default() };
     let mut rows = Vec::new();
     loop {
         let page = index.recordings(&query)?;

@@ -1,10 +1,15 @@
-//! What people decided: which recordings are protected. In `state.db` beside the index, which no repair rewrites.
+//! What people decided: which recordings are protected, and who may see what ([`people`]). In `state.db` beside the
+//! index, which no repair rewrites.
 //!
 //! Does not belong here: anything that files or journals can say again (`archive::index`). A recording is known by
 //! its path, which is the same whatever becomes of the index.
 
+pub mod people;
+
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,14 +21,17 @@ use rusqlite::{Connection, TransactionBehavior, params};
 pub const FILE_NAME: &str = "state.db";
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE protected (
         path TEXT PRIMARY KEY,
         -- As the index had it then, for a person who looks.
         recording INTEGER NOT NULL,
         since_us INTEGER NOT NULL
     ) STRICT;
-"];
+    ",
+    people::TABLES,
+];
 
 /// Why nothing can be known of, or changed in, what people decided.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -115,7 +123,7 @@ impl StateDb {
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
-        std::fs::metadata(&self.path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+        identity(&self.path)
     }
 
     fn error(&self, what: &str) -> StateError {
@@ -123,11 +131,36 @@ impl StateDb {
     }
 }
 
+/// Device and inode of a file; None where there is none.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Makes the file, if it is not there, so that nobody else reads the passwords' hashes in it. A person who makes it as
+/// root leaves it to the owner of the archive, who runs the recorder.
+fn create(path: &Path) -> io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file: File = match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    };
+    if rustix::process::geteuid().is_root()
+        && let Some(folder) = path.parent()
+    {
+        let owner = std::fs::metadata(folder)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
+    // What keeps it from being made keeps SQLite from opening it, and SQLite's error is the one that is told.
+    let _ = create(path);
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(2))?;
-    // A decision of a person is on the disk before it is called taken.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A decision of a person is on the disk before it is called taken: with FULL a power cut may bring the rollback
+    // journal back, and with it what was before.
+    connection.pragma_update(None, "synchronous", "EXTRA")?;
     let version =
         |on: &Connection| on.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v as usize);
     if version(&connection)? < MIGRATIONS.len() {

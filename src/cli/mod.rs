@@ -6,11 +6,14 @@ pub mod import_pynvr;
 pub mod inspect;
 mod limit;
 mod look;
+mod people;
 pub mod record;
 pub mod recordings;
 mod retention;
 pub mod run;
 mod sheet;
+mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +77,15 @@ enum Command {
     /// List, verify or repair the recordings of the archive
     #[command(subcommand, after_help = "Example:\n  tarsier recordings list --camera front-door")]
     Recordings(recordings::RecordingsCommand),
+    /// Add, list, change or remove users; with the first one everyone has to log in
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tarsier user add anna --role admin\n  tarsier user add bert --camera front-door --camera yard\n  tarsier user list"
+    )]
+    User(user::UserCommand),
+    /// Add, list or remove tokens, by which programs come in
+    #[command(subcommand, after_help = "Example:\n  tarsier token add prometheus --expires 365d")]
+    Token(token::TokenCommand),
 }
 
 /// Runs the command that was asked for.
@@ -89,6 +101,8 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::run(&arguments, &config),
         Command::ImportPynvr(arguments) => import_pynvr::run(&arguments),
         Command::Recordings(command) => recordings::run(&command, &config),
+        Command::User(command) => user::run(&command, &config),
+        Command::Token(command) => token::run(&command, &config),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -157,7 +157,7 @@ fn each(
     mut visit: impl FnMut(&Recording) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Selection { camera, from, to } = selection.clone();
-    let mut query = RecordingQuery { camera, from, to, limit: 1000, cursor: None };
+    let mut query = RecordingQuery { camera, from, to, limit: 1000, ..RecordingQuery::default() };
     loop {
         let page = index.recordings(&query)?;
         page.items.iter().try_for_each(&mut visit)?;

@@ -64,7 +64,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let registry = Arc::new(Registry::default());
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = Pool::start(cores).context("cannot start the detection threads")?;
-    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool));
+    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone()));
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
         .context("cannot start the threads that keep the archive in order")?;
@@ -73,9 +73,11 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
             registry,
             index: archive.index().clone(),
             archive_root: archive.root().to_owned(),
+            note_folder: state_folder(config_path),
             listen: global.web.listen,
             address_file: global.web.address_file.clone(),
             snapshot: Arc::new(|packet| jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
+            pool,
         };
         let server = web::serve(context).await?;
         let arbiters = (0..ARBITERS).map(|_| Arbiter::new()).collect();
@@ -108,7 +110,7 @@ fn open_archive(global: &GlobalConfig, config_path: &Path) -> anyhow::Result<Arc
 }
 
 /// What has to be remembered outside of the archive is in the service's own folder, or beside `tarsier.yaml`.
-fn state_folder(config_path: &Path) -> PathBuf {
+pub(super) fn state_folder(config_path: &Path) -> PathBuf {
     let given = std::env::var_os("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(&folders).next());
     given.unwrap_or_else(|| config_path.parent().unwrap_or(Path::new("")).to_owned())
 }

@@ -452,9 +452,9 @@ fn listen(text: &str) -> Result<SocketAddr, Fault> {
     if !address.ip().is_loopback() {
         return Err(Fault::because(
             format!(
-                "`{text}` is not on the loopback, and there are no users yet: whoever reaches it would see all cameras"
+                "`{text}` is not on the loopback, and there is no TLS yet: passwords and pictures could be read on their way"
             ),
-            "use 127.0.0.1, and a tunnel or a proxy that asks for a password",
+            "use 127.0.0.1, and a tunnel or a proxy with TLS before it",
         ));
     }
     Ok(address)

@@ -128,6 +128,9 @@ pub struct CameraStatus {
     /// `1920x1080`, once known.
     pub resolution: Option<String>,
     pub codec: Option<String>,
+    /// What `live` sends, as browsers want to hear it: `video/mp4; codecs="avc1.64001f"`. Null where that is not known
+    /// yet, and where no browser plays it (`live.mjpeg` is there then).
+    pub mime: Option<String>,
     /// Is there motion now (from the trigger to its last motion + `minimal_duration`)?
     pub motion: bool,
     /// Is a file being written now?
@@ -166,6 +169,10 @@ pub struct Counters {
     pub gap_ms: AtomicU64,
     /// A gauge: bytes in the ring now.
     pub ring_bytes: AtomicU64,
+    /// A gauge: who looks at live pictures now.
+    pub viewers: AtomicU64,
+    /// How often a viewer was too slow and went on at a later keyframe.
+    pub viewer_skips: AtomicU64,
 }
 
 /// A fact that is worth telling: streamed by `/api/events`.

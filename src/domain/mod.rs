@@ -4,6 +4,7 @@
 //! detector, the motion and recorder state machines, what is missing, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
+pub mod access;
 pub mod adaptive;
 pub mod backoff;
 pub mod camera;
@@ -21,6 +22,7 @@ pub mod score;
 pub mod separation;
 pub mod source_url;
 pub mod stream;
+pub mod throttle;
 pub mod timeline;
 pub mod timezone;
 pub mod utc_map;

@@ -102,6 +102,8 @@ impl MotionEvent {
 #[derive(Clone, Debug, Default)]
 pub struct RecordingQuery {
     pub camera: Option<String>,
+    /// Of these cameras only; None: of all.
+    pub among: Option<Vec<String>>,
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     /// Rows a page; 0 means the default of 100. At most 1000.

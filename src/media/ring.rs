@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::packet::Packet;
 use crate::domain::ring::{Read, Ring, RingBounds};
 
@@ -11,6 +13,8 @@ pub struct PacketRing {
     inner: Mutex<Inner>,
     /// [`Inner::passed`] has risen.
     passed: Condvar,
+    /// The ring's end, for readers that are no threads.
+    ends: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -26,7 +30,7 @@ impl PacketRing {
     pub fn new(bounds: RingBounds) -> Self {
         let max_bytes = bounds.max_bytes;
         let inner = Inner { ring: Ring::new(bounds), producer: 0, passed: 0, max_bytes };
-        PacketRing { inner: Mutex::new(inner), passed: Condvar::new() }
+        PacketRing { inner: Mutex::new(inner), passed: Condvar::new(), ends: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -42,8 +46,18 @@ impl PacketRing {
 
     /// Appends a packet; None where `producer` was cut off.
     pub fn push(&self, producer: u64, packet: Arc<Packet>) -> Option<u64> {
-        let mut inner = self.lock();
-        (inner.producer == producer).then(|| inner.ring.push(packet))
+        let seq = {
+            let mut inner = self.lock();
+            (inner.producer == producer).then(|| inner.ring.push(packet))
+        }?;
+        // Outside of the lock, which those who are woken want.
+        self.ends.send_replace(seq + 1);
+        Some(seq)
+    }
+
+    /// Tells of each packet that comes: the ring's end, as far as it is known.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.ends.subscribe()
     }
 
     /// Recorder and detector are through with everything before `seq`.

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::doors::Who;
 use super::query::Query;
 use super::recordings::check_camera;
 use super::{AppState, Problem, blocking};
@@ -32,8 +33,8 @@ pub struct AlarmList {
 #[utoipa::path(get, path = "/api/cameras", tag = "cameras", responses(
     (status = 200, description = "all cameras, in the order of their names", body = Vec<CameraStatus>),
 ))]
-pub async fn list(state: web::Data<AppState>) -> web::Json<Vec<CameraStatus>> {
-    web::Json(state.registry.all().iter().map(|entry| entry.status()).collect())
+pub async fn list(state: web::Data<AppState>, who: Who) -> web::Json<Vec<CameraStatus>> {
+    web::Json(state.cameras(&who).iter().map(|entry| entry.status()).collect())
 }
 
 /// One camera.
@@ -43,8 +44,12 @@ pub async fn list(state: web::Data<AppState>) -> web::Json<Vec<CameraStatus>> {
     (status = 200, description = "what the camera is doing", body = CameraStatus),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn one(state: web::Data<AppState>, name: web::Path<String>) -> Result<web::Json<CameraStatus>, Problem> {
-    Ok(web::Json(state.camera(&name)?.status()))
+pub async fn one(
+    state: web::Data<AppState>,
+    who: Who,
+    name: web::Path<String>,
+) -> Result<web::Json<CameraStatus>, Problem> {
+    Ok(web::Json(state.camera(&who, &name)?.status()))
 }
 
 /// The newest keyframe as a JPEG.
@@ -55,8 +60,8 @@ pub async fn one(state: web::Data<AppState>, name: web::Path<String>) -> Result<
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "the camera has no picture now", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn snapshot(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let entry = state.camera(&name)?;
+pub async fn snapshot(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let entry = state.camera(&who, &name)?;
     let _turn = state.snapshots.acquire().await.map_err(|_| Problem::unavailable("the server is stopping"))?;
     let keyframe = entry.ring().and_then(|ring| ring.newest_keyframe().and_then(|seq| ring.get(seq)));
     let Some(keyframe) = keyframe else {
@@ -82,12 +87,12 @@ pub async fn snapshot(state: web::Data<AppState>, name: web::Path<String>) -> Re
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn trigger(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let status = state.camera(&name)?.status();
+pub async fn trigger(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let status = state.camera(&who, &name)?.status();
     if status.state == CameraState::Running && !status.expects_recording {
         return Err(Problem::conflict(format!("camera {name} records nothing (`record.mode: off`)")));
     }
-    command(&state, &name, CameraCommand::Trigger, "trigger")
+    command(&state, &who, &name, CameraCommand::Trigger, "trigger")
 }
 
 /// Restarts the camera.
@@ -99,16 +104,22 @@ pub async fn trigger(state: web::Data<AppState>, name: web::Path<String>) -> Res
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn restart(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    command(&state, &name, CameraCommand::Restart, "restart")
+pub async fn restart(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    command(&state, &who, &name, CameraCommand::Restart, "restart")
 }
 
-fn command(state: &AppState, name: &str, command: CameraCommand, word: &'static str) -> Result<HttpResponse, Problem> {
-    let entry = state.camera(name)?;
+fn command(
+    state: &AppState,
+    who: &Who,
+    name: &str,
+    command: CameraCommand,
+    word: &'static str,
+) -> Result<HttpResponse, Problem> {
+    let entry = state.camera(who, name)?;
     if !entry.command(command) {
         return Err(Problem::conflict(format!("camera {name} does not run (its state says why)")));
     }
-    tracing::info!(camera = name, command = word, "asked over HTTP");
+    tracing::info!(camera = name, command = word, who = who.name(), "asked over HTTP");
     Ok(HttpResponse::build(StatusCode::ACCEPTED).json(Accepted { camera: name.to_owned(), command: word }))
 }
 
@@ -116,8 +127,8 @@ fn command(state: &AppState, name: &str, command: CameraCommand, word: &'static 
 #[utoipa::path(get, path = "/api/alarms", tag = "events", responses(
     (status = 200, description = "what needs a person", body = AlarmList),
 ))]
-pub async fn alarms(state: web::Data<AppState>) -> web::Json<AlarmList> {
-    web::Json(AlarmList { alarms: state.registry.alarms() })
+pub async fn alarms(state: web::Data<AppState>, who: Who) -> web::Json<AlarmList> {
+    web::Json(AlarmList { alarms: state.alarms(&who) })
 }
 
 /// How much of the picture changed over a time.
@@ -145,13 +156,14 @@ pub struct ScoreSeries {
 ))]
 pub async fn score(
     state: web::Data<AppState>,
+    who: Who,
     request: HttpRequest,
     name: web::Path<String>,
 ) -> Result<web::Json<ScoreSeries>, Problem> {
-    let RecordingQuery { from, to, .. } = Query::of(&request).rows()?;
+    let RecordingQuery { from, to, .. } = Query::of(&request).rows(&who)?;
     let camera = name.into_inner();
     let trace = RecordingQuery { camera: Some(camera.clone()), ..RecordingQuery::default() };
-    check_camera(&state, &trace).await?;
+    check_camera(&state, &who, &trace).await?;
     let to = to.unwrap_or_else(clock::utc_now);
     let from = from.unwrap_or(to - TimeDelta::hours(1)).min(to);
     let asked = camera.clone();
@@ -164,24 +176,13 @@ pub async fn score(
     }))
 }
 
-/// Live video over a WebSocket. Not built yet.
-#[utoipa::path(get, path = "/api/cameras/{name}/live", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
-))]
-pub async fn live(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    state.camera(&name)?;
-    Err(Problem::not_built("the live view"))
-}
-
 /// The detector's four panes, live. Not built yet.
 #[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "cameras", params(
     ("name" = String, Path, description = "the stem of the camera's file"),
 ), responses(
     (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn inspect(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    state.camera(&name)?;
+pub async fn inspect(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    state.camera(&who, &name)?;
     Err(Problem::not_built("the tuning view"))
 }

@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::ToSchema;
 
+use super::doors::Who;
 use super::query::Query;
 use super::recordings::check_camera;
 use super::{AppState, Problem};
@@ -72,17 +73,17 @@ pub struct EventPage {
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "too many listen already", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn events(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let keys = Query::of(&request);
-    let query = keys.rows()?;
+    let query = keys.rows(&who)?;
     if wants_stream(&request) {
         if let Some(key) = ["from", "to", "limit", "cursor"].into_iter().find(|key| keys.text(key).is_some()) {
             return Err(Problem::bad_query(key, "does not go with a stream, which begins now"));
         }
-        check_camera(&state, &query).await?;
-        return listen(&state, &request, query.camera);
+        check_camera(&state, &who, &query).await?;
+        return listen(&state, who, &request, query.camera);
     }
-    check_camera(&state, &query).await?;
+    check_camera(&state, &who, &query).await?;
     let page = state.ask(move |index| index.events(&query)).await?;
     Ok(HttpResponse::Ok().json(EventPage { events: page.items.into_iter().map(listed).collect(), next: page.next }))
 }
@@ -110,7 +111,7 @@ struct Lagged {
     missed: u64,
 }
 
-fn listen(state: &AppState, request: &HttpRequest, camera: Option<String>) -> Result<HttpResponse, Problem> {
+fn listen(state: &AppState, who: Who, request: &HttpRequest, camera: Option<String>) -> Result<HttpResponse, Problem> {
     let permit = Arc::clone(&state.listeners)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("too many listen to events already (close some)"))?;
@@ -129,16 +130,18 @@ fn listen(state: &AppState, request: &HttpRequest, camera: Option<String>) -> Re
         .iter()
         .map(|entry| entry.status())
         .map(|status| Event::CameraState { camera: status.name, state: status.state, error: status.error })
-        .filter(|event| concerns(event, camera.as_deref()))
+        .filter(|event| concerns(event, camera.as_deref(), &who))
         .collect();
     let now = stream::iter(states).map(|event| Ok(message(&event)));
-    let listener = Listener { events, camera, stopping: state.stopping.clone(), _permit: permit };
-    Ok(response.streaming(now.chain(listener.stream())))
+    let end = Box::pin(state.doors.end_of(who.clone()));
+    let listener = Listener { events, camera, who, stopping: state.stopping.clone(), _permit: permit };
+    Ok(response.streaming(now.chain(listener.stream()).take_until(end)))
 }
 
 struct Listener {
     events: broadcast::Receiver<Event>,
     camera: Option<String>,
+    who: Who,
     stopping: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 }
@@ -159,7 +162,7 @@ impl Listener {
                 received = tokio::time::timeout(KEEP_ALIVE, self.events.recv()) => received,
             };
             match received {
-                Ok(Ok(event)) if concerns(&event, self.camera.as_deref()) => return Some(message(&event)),
+                Ok(Ok(event)) if concerns(&event, self.camera.as_deref(), &self.who) => return Some(message(&event)),
                 Ok(Ok(_)) => {}
                 Ok(Err(RecvError::Lagged(missed))) => {
                     let told = Lagged { event: "lagged", missed };
@@ -172,9 +175,9 @@ impl Listener {
     }
 }
 
-/// Is this event of the camera that the listener asked for? Those of no camera go to everyone.
-fn concerns(event: &Event, wanted: Option<&str>) -> bool {
-    let Some(wanted) = wanted else { return true };
+/// Is this event of the camera that the listener asked for, and may they see it? Those of no camera go to everyone, but
+/// for files that are no camera's: their names may be those of cameras to be.
+fn concerns(event: &Event, wanted: Option<&str>, who: &Who) -> bool {
     let of = match event {
         Event::CameraState { camera, .. }
         | Event::CameraRemoved { camera }
@@ -186,7 +189,10 @@ fn concerns(event: &Event, wanted: Option<&str>) -> bool {
         | Event::Gap { camera, .. } => Some(camera.as_str()),
         Event::Alarm { camera, .. } | Event::ConfigRefused { camera, .. } => camera.as_deref(),
     };
-    of.is_none_or(|camera| camera == wanted)
+    if matches!(event, Event::ConfigRefused { camera: None, .. }) && !who.sees_all() {
+        return false;
+    }
+    who.sees_of(of) && of.zip(wanted).is_none_or(|(of, wanted)| of == wanted)
 }
 
 fn message(event: &Event) -> Bytes {

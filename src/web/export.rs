@@ -12,6 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
+use super::doors::Who;
 use super::query::Query;
 use super::recordings::check_camera;
 use super::{AppState, Problem, blocking};
@@ -36,8 +37,8 @@ const AHEAD: usize = 1;
     (status = 404, description = "no such camera, or nothing is recorded in this stretch", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "too many exports run already", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let query = Query::of(&request).rows()?;
+pub async fn export(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::of(&request).rows(&who)?;
     let (Some(camera), Some(from), Some(to)) = (query.camera.clone(), query.from, query.to) else {
         let missing = [("camera", query.camera.is_none()), ("from", query.from.is_none()), ("to", query.to.is_none())];
         let key = missing.iter().find(|(_, missing)| *missing).map_or("to", |(key, _)| key);
@@ -46,7 +47,7 @@ pub async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<
     if from == to {
         return Err(Problem::bad_query("to", "is `from`, and nothing is between them"));
     }
-    check_camera(&state, &query).await?;
+    check_camera(&state, &who, &query).await?;
     let permit = Arc::clone(&state.exports)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("too many exports run already (wait for one to end)"))?;

@@ -12,22 +12,28 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::{Error, HttpMessage, web};
 use futures_util::FutureExt;
 
-use super::{AppState, Problem, problem, query, routes};
+use super::{AppState, Problem, login, problem, query, routes};
 use crate::clock;
 
 /// The names under which this server may be asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
     address: SocketAddr,
+    is_secure: bool,
 }
 
 impl Own {
     /// `address` is the one the server is bound to.
     pub fn new(address: SocketAddr) -> Self {
-        Own { address }
+        Own { address, is_secure: false }
+    }
+
+    /// Is it reached by TLS?
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Is `authority` (`host`, `host:port`, `[v6]:port`) this server?
@@ -78,14 +84,12 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
 pub async fn gate(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = clock::monotonic();
     let (method, path) = (request.method().clone(), request.path().to_owned());
-    let allowed = match request.app_data::<web::Data<AppState>>() {
-        Some(state) => check_host(&request, &state.own)
-            .and_then(|()| check_origin(&request, &state.own))
-            .and_then(|()| check_query(&request)),
+    let allowed = match request.app_data::<web::Data<AppState>>().cloned() {
+        Some(state) => admit(&request, &state).await,
         None => Err(Problem::internal("the server has no state")),
     };
     let response = match allowed {
-        Err(problem) => request.error_response(problem),
+        Err(problem) => refuse(request, problem),
         // A panic would close the connection without a word.
         Ok(()) => match AssertUnwindSafe(next.call(request)).catch_unwind().await {
             Ok(response) => response?,
@@ -97,6 +101,27 @@ pub async fn gate(request: ServiceRequest, next: Next<BoxBody>) -> Result<Servic
     let took_ms = clock::monotonic().duration_since(began).as_millis() as u64;
     tracing::debug!(%method, path, status = response.status().as_u16(), took_ms, "request");
     Ok(response)
+}
+
+/// May this be asked, by whoever asks it? Who that is goes along with the request.
+async fn admit(request: &ServiceRequest, state: &AppState) -> Result<(), Problem> {
+    check_host(request, &state.own)?;
+    check_origin(request, &state.own)?;
+    let right = routes::right(request.match_pattern().as_deref(), request.method());
+    let who = state.doors.who(request.headers(), right).await?;
+    who.check(right)?;
+    request.extensions_mut().insert(who);
+    check_query(request)
+}
+
+/// The problem; a person who has to log in first is led there, and then to where they wanted to go.
+fn refuse(request: ServiceRequest, problem: Problem) -> ServiceResponse<BoxBody> {
+    let is_page = request.method() == Method::GET && login::wants_page(request.headers());
+    if problem.status() == StatusCode::UNAUTHORIZED && is_page {
+        let to_login = login::redirect(request.uri().path_and_query().map_or("/", |next| next.as_str()));
+        return request.into_response(to_login);
+    }
+    request.error_response(problem)
 }
 
 pub(super) fn check_host(request: &ServiceRequest, own: &Own) -> Result<(), Problem> {
@@ -143,8 +168,10 @@ fn check_query(request: &ServiceRequest) -> Result<(), Problem> {
 /// Gives an error that came without one a problem as its body; other headers stay.
 fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
-    let has_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::MEDIA_TYPE);
-    if !(status.is_client_error() || status.is_server_error()) || has_problem {
+    // A page's form is answered with a page.
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let has_words = kind.is_some_and(|kind| kind == problem::MEDIA_TYPE || kind.as_bytes().starts_with(b"text/html"));
+    if !(status.is_client_error() || status.is_server_error()) || has_words {
         return response;
     }
     let detail = match status {
@@ -163,18 +190,20 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     ServiceResponse::new(request, new)
 }
 
+/// What a page may load and do: its own files, pictures and video that its scripts make, and nothing from elsewhere.
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; \
+                      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
 /// Sets the headers that every answer has, where the handler has not set its own.
 pub fn harden(headers: &mut HeaderMap) {
-    // Browsers show a picture or a video by itself in a page of their own, to which this policy applies too.
-    const POLICY: &str = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; \
-                          frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    let set: [(HeaderName, &'static str); 6] = [
+    let set: [(HeaderName, &'static str); 7] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         // Not `no-referrer`: with that a browser sends `Origin: null` from our own forms.
         (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in set {

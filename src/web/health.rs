@@ -1,9 +1,10 @@
-//! Is the daemon there, and does it record what it should? Neither answer waits on a disk.
+//! Is the daemon there, and does it record what it should? Neither answer waits longer than a moment on a disk.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::doors::Who;
 use super::{AppState, Problem};
 use crate::domain::camera::{CameraState, CameraStatus};
 
@@ -38,22 +39,29 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 while every enabled camera that should record does.
+/// 200 while every enabled camera that should record does. Without a login it does not say which does not.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "all is recorded that should be", body = Ready),
     (status = 503, description = "some cameras do not record", body = NotReady, content_type = "application/problem+json"),
 ))]
-pub async fn readyz(state: web::Data<AppState>) -> HttpResponse {
+pub async fn readyz(state: web::Data<AppState>, who: Who) -> HttpResponse {
     let cameras: Vec<Unready> = state.registry.all().iter().filter_map(|entry| unready(entry.status())).collect();
     if !state.registry.is_complete() {
         let problem = Problem::unavailable("starting: the cameras' folder has not been read yet");
+        let cameras = cameras.into_iter().filter(|camera| who.sees(&camera.name)).collect();
         return problem.respond_with(&NotReady { problem: problem.clone(), cameras });
     }
     if cameras.is_empty() {
         return HttpResponse::Ok().json(Ready { ready: true });
     }
+    let others = cameras.len();
+    let cameras: Vec<Unready> = cameras.into_iter().filter(|camera| who.sees(&camera.name)).collect();
     let names: Vec<&str> = cameras.iter().map(|camera| camera.name.as_str()).collect();
-    let problem = Problem::unavailable(format!("not recording: {}", names.join(", ")));
+    let problem = Problem::unavailable(match (names.len(), others - names.len()) {
+        (_, 0) => format!("not recording: {}", names.join(", ")),
+        (0, others) => format!("not recording: {others} (log in to see which)"),
+        (_, others) => format!("not recording: {}, and {others} more", names.join(", ")),
+    });
     problem.respond_with(&NotReady { problem: problem.clone(), cameras })
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix_web::{HttpResponse, web};
 
 use super::AppState;
+use super::doors::Who;
 use crate::actors::registry::CameraEntry;
 use crate::clock;
 use crate::domain::camera::{CameraState, Counters};
@@ -18,14 +19,14 @@ const USER_HZ: f64 = 100.0;
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
     (status = 200, description = "text format 0.0.4", content_type = "text/plain", body = String),
 ))]
-pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(render(&state))
+pub async fn metrics(state: web::Data<AppState>, who: Who) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(render(&state, &who))
 }
 
 /// A counter of a camera: its metric's name, what it counts, where it is.
 type Counter = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
-const COUNTERS: [Counter; 9] = [
+const COUNTERS: [Counter; 10] = [
     ("tarsier_packets_total", "Packets read from the camera.", |c| &c.packets),
     ("tarsier_packets_dropped_total", "Packets that should have been recorded and left the ring unwritten.", |c| {
         &c.packets_dropped
@@ -39,11 +40,14 @@ const COUNTERS: [Counter; 9] = [
     ("tarsier_restarts_total", "Crashes of a camera's parts that were answered with a restart.", |c| &c.restarts),
     ("tarsier_reconnects_total", "Connections to the camera after the first.", |c| &c.reconnects),
     ("tarsier_recorded_bytes_total", "Bytes written to recordings.", |c| &c.recorded_bytes),
+    ("tarsier_viewer_skips_total", "Times that a viewer was too slow and went on at a later keyframe.", |c| {
+        &c.viewer_skips
+    }),
 ];
 
-fn render(state: &AppState) -> String {
+fn render(state: &AppState, who: &Who) -> String {
     let cameras: Vec<(String, Arc<CameraEntry>)> =
-        state.registry.all().into_iter().map(|entry| (entry.status().name, entry)).collect();
+        state.cameras(who).into_iter().map(|entry| (entry.status().name, entry)).collect();
     let mut out = String::new();
     family(&mut out, "tarsier_camera_up", "gauge", "1 while the camera's pictures arrive.", &cameras, |entry| {
         f64::from(u8::from(matches!(entry.status().state, CameraState::Running | CameraState::Degraded)))
@@ -62,7 +66,10 @@ fn render(state: &AppState) -> String {
         Some(ring) => ring.bytes() as f64,
         None => entry.counters.ring_bytes.load(Ordering::Relaxed) as f64,
     });
-    process(&mut out, state);
+    family(&mut out, "tarsier_viewers", "gauge", "Who looks at live pictures now.", &cameras, |entry| {
+        entry.counters.viewers.load(Ordering::Relaxed) as f64
+    });
+    process(&mut out, state, who);
     out
 }
 
@@ -81,7 +88,7 @@ fn family(
     }
 }
 
-fn process(out: &mut String, state: &AppState) {
+fn process(out: &mut String, state: &AppState, who: &Who) {
     let mut single = |name: &str, kind: &str, help: &str, value: f64| {
         head(out, name, kind, help);
         let _ = writeln!(out, "{name} {value}");
@@ -92,7 +99,7 @@ fn process(out: &mut String, state: &AppState) {
         "Threads that did not keep their deadline and were left behind.",
         state.registry.abandoned_threads() as f64,
     );
-    single("tarsier_alarms", "gauge", "Alarms that are up.", state.registry.alarms().len() as f64);
+    single("tarsier_alarms", "gauge", "Alarms that are up.", state.alarms(who).len() as f64);
     let uptime = clock::monotonic().duration_since(state.started);
     single("tarsier_uptime_seconds", "gauge", "Seconds since the daemon began to serve.", uptime.as_secs_f64());
     single(
@@ -115,7 +122,7 @@ fn process(out: &mut String, state: &AppState) {
         single("process_open_fds", "gauge", "Open file descriptors.", open.count() as f64);
     }
     head(out, "tarsier_alarm", "gauge", "1 for each alarm that is up, by its kind and its camera.");
-    for alarm in state.registry.alarms() {
+    for alarm in state.alarms(who) {
         let (kind, camera) = (escaped(&alarm.kind), escaped(alarm.camera.as_deref().unwrap_or_default()));
         let _ = writeln!(out, "tarsier_alarm{{kind=\"{kind}\",camera=\"{camera}\"}} 1");
     }

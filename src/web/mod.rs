@@ -1,15 +1,20 @@
-//! What Tarsier says over HTTP: the JSON API, the metrics, a plain page of what is going on.
+//! What Tarsier says over HTTP: the JSON API, the metrics, live video, and the pages for people.
 //!
 //! Belongs here: requests, answers and who may ask. Does not belong here: deciding anything about a camera or a
 //! file. Cameras are read from and asked through the [`Registry`], files are found through the [`Index`]; no
 //! handler waits on an actor, and what may wait on a disk does so on the blocking pool.
 
+mod body;
 mod cameras;
+mod doors;
 mod events;
 mod export;
 mod guard;
 mod health;
+mod live;
+mod login;
 mod metrics;
+mod multipart;
 mod openapi;
 mod page;
 mod panes;
@@ -17,9 +22,11 @@ mod problem;
 mod query;
 mod recordings;
 mod routes;
+pub mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,9 +36,11 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, watch};
 
-use crate::actors::registry::{CameraEntry, Registry};
+use self::doors::{Doors, Who};
+use crate::actors::registry::{Alarm, CameraEntry, Registry};
 use crate::archive::index::Index;
 use crate::media::Packet;
+use crate::pool::Pool;
 
 pub use panes::PanesServer;
 pub use problem::Problem;
@@ -48,11 +57,15 @@ pub struct WebContext {
     pub index: Index,
     /// The folder that the index's paths are relative to.
     pub archive_root: PathBuf,
-    /// A loopback address; port 0 lets the system pick.
+    /// Where it is remembered outside of the archive that there are users.
+    pub note_folder: PathBuf,
+    /// Port 0 lets the system pick. Other machines may reach it only where there are users.
     pub listen: SocketAddr,
     /// Where the chosen address is written, if anywhere.
     pub address_file: Option<PathBuf>,
     pub snapshot: Snapshot,
+    /// Where pictures are decoded.
+    pub pool: Pool,
 }
 
 /// What the handlers share.
@@ -62,6 +75,7 @@ struct AppState {
     archive_root: PathBuf,
     snapshot: Snapshot,
     own: guard::Own,
+    doors: Arc<Doors>,
     started: Instant,
     started_at: DateTime<Utc>,
     /// Becomes true when the server stops: streams end then.
@@ -72,16 +86,29 @@ struct AppState {
     exports: Arc<Semaphore>,
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
+    live: live::Lives,
 }
 
 impl AppState {
-    /// The camera called `name`, or a 404 that names the ones there are.
-    fn camera(&self, name: &str) -> Result<Arc<CameraEntry>, Problem> {
-        self.registry.get(name).ok_or_else(|| self.no_such_camera(name))
+    /// The camera called `name`, or a 404 that names the ones that `who` may see.
+    fn camera(&self, who: &Who, name: &str) -> Result<Arc<CameraEntry>, Problem> {
+        let entry = self.registry.get(name).filter(|_| who.sees(name));
+        entry.ok_or_else(|| self.no_such_camera(who, name))
     }
 
-    fn no_such_camera(&self, name: &str) -> Problem {
-        let known: Vec<String> = self.registry.all().iter().map(|entry| entry.status().name).collect();
+    /// The cameras that `who` may see, in the order of their names.
+    fn cameras(&self, who: &Who) -> Vec<Arc<CameraEntry>> {
+        let all = self.registry.all().into_iter();
+        if who.sees_all() { all.collect() } else { all.filter(|entry| who.sees(&entry.status().name)).collect() }
+    }
+
+    /// The alarms of those cameras, and those of none.
+    fn alarms(&self, who: &Who) -> Vec<Alarm> {
+        self.registry.alarms().into_iter().filter(|alarm| who.sees_of(alarm.camera.as_deref())).collect()
+    }
+
+    fn no_such_camera(&self, who: &Who, name: &str) -> Problem {
+        let known: Vec<String> = self.cameras(who).iter().map(|entry| entry.status().name).collect();
         let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
         Problem::not_found(format!("no camera is called {name:?} ({known})"))
     }

@@ -3,15 +3,13 @@
 use actix_web::web;
 use utoipa::OpenApi;
 
-use super::{cameras, events, export, health, metrics, page, recordings};
+use super::{cameras, events, export, health, live, login, metrics, recordings, users};
 
 /// The HTTP API.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tarsier", description = "A network video recorder. Errors are problem+json (RFC 9457)."),
     paths(
-        page::index,
-        page::style,
         health::healthz,
         health::readyz,
         metrics::metrics,
@@ -20,7 +18,8 @@ use super::{cameras, events, export, health, metrics, page, recordings};
         cameras::one,
         cameras::snapshot,
         cameras::score,
-        cameras::live,
+        live::video,
+        live::stills,
         cameras::inspect,
         cameras::trigger,
         cameras::restart,
@@ -35,6 +34,14 @@ use super::{cameras, events, export, health, metrics, page, recordings};
         recordings::gaps,
         export::export,
         events::events,
+        login::page,
+        login::log_in,
+        login::log_out,
+        users::me,
+        users::list,
+        users::add,
+        users::change,
+        users::remove,
     )
 )]
 pub struct Document;

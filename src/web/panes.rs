@@ -3,7 +3,6 @@
 //! It runs beside work that knows nothing of actix: on a thread of its own, and whoever is too slow to look misses
 //! pictures.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
@@ -12,17 +11,14 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Bytes;
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
-use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::guard::{self, Own};
+use super::multipart;
 
-/// Between two pictures of a multipart stream.
-const BOUNDARY: &str = "tarsier-picture";
 const MOST_VIEWERS: usize = 16;
 
 /// The server at work; dropping it ends it.
@@ -135,28 +131,5 @@ async fn page() -> HttpResponse {
 async fn pictures(shown: web::Data<Shown>) -> HttpResponse {
     let newest = shown.newest.clone();
     shown.viewer_came.send(()).ok();
-    HttpResponse::Ok()
-        .content_type(format!("multipart/x-mixed-replace; boundary={BOUNDARY}"))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .streaming(parts(newest))
-}
-
-/// Each picture that is there when the one before has gone out. The boundary comes right behind a picture, because a
-/// browser shows it only then.
-fn parts(mut newest: watch::Receiver<Option<Bytes>>) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    newest.mark_changed();
-    let first = Some(Bytes::from(format!("--{BOUNDARY}\r\n")));
-    stream::unfold((newest, first), |(mut newest, first)| async move {
-        if let Some(first) = first {
-            return Some((Ok(first), (newest, None)));
-        }
-        loop {
-            newest.changed().await.ok()?;
-            let jpeg = newest.borrow_and_update().clone();
-            let Some(jpeg) = jpeg else { continue };
-            let head = format!("Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", jpeg.len());
-            let part = [head.as_bytes(), &jpeg, format!("\r\n--{BOUNDARY}\r\n").as_bytes()].concat();
-            return Some((Ok(part.into()), (newest, None)));
-        }
-    })
+    multipart::answer(multipart::parts(newest))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,6 +29,9 @@ pub struct Problem {
     /// The query key that was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Seconds after which it is worth to ask again.
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -39,7 +42,13 @@ impl Problem {
             status: status.as_u16(),
             detail: redact_urls(detail.as_ref()),
             key: None,
+            retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
         }
+    }
+
+    /// It is worth to ask again after so many seconds.
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Problem { retry_after_s: Some(seconds), ..self }
     }
 
     /// 400 that names the query key.
@@ -82,8 +91,11 @@ impl Problem {
     /// An answer with this problem's status and `body`, which may say more than the problem itself.
     pub fn respond_with(&self, body: &impl Serialize) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((RETRY_AFTER, "2"));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         response.insert_header((CONTENT_TYPE, MEDIA_TYPE));
         let mut response = response.body(serde_json::to_vec(body).unwrap_or_default());

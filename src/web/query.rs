@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use chrono::{DateTime, Utc};
 
 use super::Problem;
+use super::doors::Who;
 use crate::domain::recording::RecordingQuery;
 
 /// Most rows of a page.
@@ -68,8 +69,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// `camera`, `from`, `to`, `limit` and `cursor`.
-    pub fn rows(&self) -> Result<RecordingQuery, Problem> {
+    /// `camera`, `from`, `to`, `limit` and `cursor`, of what `who` may see.
+    pub fn rows(&self, who: &Who) -> Result<RecordingQuery, Problem> {
         let (from, to) = (self.time("from")?, self.time("to")?);
         if let (Some(from), Some(to)) = (from, to)
             && from > to
@@ -92,7 +93,7 @@ impl<'a> Query<'a> {
             Some("") => return Err(Problem::bad_query("cursor", "is empty (leave it out for the first page)")),
             cursor => cursor.map(str::to_owned),
         };
-        Ok(RecordingQuery { camera: self.camera()?, from, to, limit, cursor })
+        Ok(RecordingQuery { camera: self.camera()?, among: who.cameras().list(), from, to, limit, cursor })
     }
 }
 

@@ -12,6 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::doors::Who;
 use super::query::Query;
 use super::{AppState, Problem, blocking};
 use crate::archive::index::Index;
@@ -47,9 +48,13 @@ pub struct GapPage {
     (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<web::Json<RecordingPage>, Problem> {
-    let query = Query::of(&request).rows()?;
-    check_camera(&state, &query).await?;
+pub async fn list(
+    state: web::Data<AppState>,
+    who: Who,
+    request: HttpRequest,
+) -> Result<web::Json<RecordingPage>, Problem> {
+    let query = Query::of(&request).rows(&who)?;
+    check_camera(&state, &who, &query).await?;
     let root = state.archive_root.clone();
     let page = state
         .ask(move |index| {
@@ -74,16 +79,19 @@ pub async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<we
     (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn gaps(state: web::Data<AppState>, request: HttpRequest) -> Result<web::Json<GapPage>, Problem> {
-    let query = Query::of(&request).rows()?;
-    check_camera(&state, &query).await?;
+pub async fn gaps(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<web::Json<GapPage>, Problem> {
+    let query = Query::of(&request).rows(&who)?;
+    check_camera(&state, &who, &query).await?;
     let page = state.ask(move |index| index.gaps(&query)).await?;
     Ok(web::Json(GapPage { gaps: page.items, next: page.next }))
 }
 
-/// 404 for a camera that neither runs nor has left anything in the index.
-pub async fn check_camera(state: &AppState, query: &RecordingQuery) -> Result<(), Problem> {
+/// 404 for a camera that neither runs nor has left anything in the index, and for one that `who` may not see.
+pub async fn check_camera(state: &AppState, who: &Who, query: &RecordingQuery) -> Result<(), Problem> {
     let Some(name) = &query.camera else { return Ok(()) };
+    if !who.sees(name) {
+        return Err(state.no_such_camera(who, name));
+    }
     if state.registry.get(name).is_some() {
         return Ok(());
     }
@@ -91,7 +99,7 @@ pub async fn check_camera(state: &AppState, query: &RecordingQuery) -> Result<()
     let left = state
         .ask(move |index| Ok(!index.recordings(&trace)?.items.is_empty() || !index.gaps(&trace)?.items.is_empty()))
         .await?;
-    if left { Ok(()) } else { Err(state.no_such_camera(name)) }
+    if left { Ok(()) } else { Err(state.no_such_camera(who, name)) }
 }
 
 /// One recording.
@@ -101,8 +109,12 @@ pub async fn check_camera(state: &AppState, query: &RecordingQuery) -> Result<()
     (status = 200, description = "the recording's row", body = ListedRecording),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn one(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<ListedRecording>, Problem> {
-    let recording = find(&state, &id).await?;
+pub async fn one(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<web::Json<ListedRecording>, Problem> {
+    let recording = find(&state, &who, &id).await?;
     state.ask(move |index| Ok(listed(index, recording))).await.map(web::Json)
 }
 
@@ -119,10 +131,11 @@ pub async fn one(state: web::Data<AppState>, id: web::Path<String>) -> Result<we
 ))]
 pub async fn video(
     state: web::Data<AppState>,
+    who: Who,
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let recording = find(&state, &id).await?;
+    let recording = find(&state, &who, &id).await?;
     let (root, path) = (state.archive_root.clone(), recording.path.clone());
     let file = blocking(move || open_inside(&root, &path)).await?.map_err(|error| of_file(&recording, &error))?;
     let mut response = file.into_response(&request);
@@ -142,8 +155,8 @@ pub async fn video(
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the recording is still open, or protected", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn delete(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let recording = find(&state, &id).await?;
+pub async fn delete(state: web::Data<AppState>, who: Who, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let recording = find(&state, &who, &id).await?;
     if !recording.complete {
         return Err(Problem::conflict(format!("recording {id} is still open (delete it when it is closed)")));
     }
@@ -166,7 +179,13 @@ pub async fn delete(state: web::Data<AppState>, id: web::Path<String>) -> Result
         index.flush();
     })
     .await?;
-    tracing::info!(camera = recording.camera, recording = removed, path = recording.path, "deleted over HTTP");
+    tracing::info!(
+        camera = recording.camera,
+        recording = removed,
+        path = recording.path,
+        who = who.name(),
+        "deleted over HTTP"
+    );
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -176,8 +195,8 @@ pub async fn delete(state: web::Data<AppState>, id: web::Path<String>) -> Result
 ), responses(
     (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn thumbnail(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    find(&state, &id).await?;
+pub async fn thumbnail(state: web::Data<AppState>, who: Who, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    find(&state, &who, &id).await?;
     Err(Problem::not_built("the thumbnail"))
 }
 
@@ -189,8 +208,12 @@ pub async fn thumbnail(state: web::Data<AppState>, id: web::Path<String>) -> Res
     (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Result<web::Json<ListedRecording>, Problem> {
-    set_protected(&state, &id, true).await
+pub async fn protect(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<web::Json<ListedRecording>, Problem> {
+    set_protected(&state, &who, &id, true).await
 }
 
 /// Leaves a protected recording to retention again.
@@ -203,13 +226,19 @@ pub async fn protect(state: web::Data<AppState>, id: web::Path<String>) -> Resul
 ))]
 pub async fn unprotect(
     state: web::Data<AppState>,
+    who: Who,
     id: web::Path<String>,
 ) -> Result<web::Json<ListedRecording>, Problem> {
-    set_protected(&state, &id, false).await
+    set_protected(&state, &who, &id, false).await
 }
 
-async fn set_protected(state: &AppState, id: &str, wanted: bool) -> Result<web::Json<ListedRecording>, Problem> {
-    let Recording { path, camera, id: number, .. } = find(state, id).await?;
+async fn set_protected(
+    state: &AppState,
+    who: &Who,
+    id: &str,
+    wanted: bool,
+) -> Result<web::Json<ListedRecording>, Problem> {
+    let Recording { path, camera, id: number, .. } = find(state, who, id).await?;
     let (index, of) = (state.index.clone(), path.clone());
     let set = move || match wanted {
         true => index.state().protect(&of, number, clock::utc_now()),
@@ -217,8 +246,8 @@ async fn set_protected(state: &AppState, id: &str, wanted: bool) -> Result<web::
     };
     blocking(set).await?.map_err(|error| Problem::internal(error.to_string()))?;
     // Retention may have been quicker.
-    let recording = find(state, id).await?;
-    tracing::info!(camera, recording = number, path, protected = wanted, "asked over HTTP");
+    let recording = find(state, who, id).await?;
+    tracing::info!(camera, recording = number, path, protected = wanted, who = who.name(), "asked over HTTP");
     state.ask(move |index| Ok(listed(index, recording))).await.map(web::Json)
 }
 
@@ -231,7 +260,8 @@ fn is_protected(index: &Index, path: &str) -> bool {
     index.state().protected().map_or(true, |protected| protected.has(path))
 }
 
-async fn find(state: &AppState, id: &str) -> Result<Recording, Problem> {
+/// The recording with this id; 404 for one that `who` may not see, as for one that is not there.
+async fn find(state: &AppState, who: &Who, id: &str) -> Result<Recording, Problem> {
     let none = || Problem::not_found(format!("there is no recording {id:?}"));
     let number: i64 = id.parse().map_err(|_| none())?;
     let root = state.archive_root.clone();
@@ -240,7 +270,7 @@ async fn find(state: &AppState, id: &str) -> Result<Recording, Problem> {
         found.iter_mut().for_each(|recording| measure(&root, recording));
         Ok(found)
     });
-    found.await?.ok_or_else(none)
+    found.await?.filter(|recording| who.sees(&recording.camera)).ok_or_else(none)
 }
 
 /// The row of an open recording does not know how far its file has come; the disk does.

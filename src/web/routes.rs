@@ -1,56 +1,68 @@
-//! Every address that is answered, in one table. The OpenAPI document is checked against it.
+//! Every address of the API, in one table. The OpenAPI document is checked against it. The pages have a table of
+//! their own ([`page`]).
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
-use super::{Problem, cameras, events, export, health, metrics, openapi, page, recordings};
+use super::{Problem, cameras, events, export, health, live, login, metrics, openapi, page, recordings, users};
+use crate::domain::access::Right;
 
 /// One method of one address.
 pub struct Route {
     pub method: Method,
+    /// What it takes to ask it.
+    pub right: Right,
     pub path: &'static str,
     /// The query keys it knows.
     pub keys: &'static [&'static str],
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal ($($key:literal)*) => $handler:path,)*) => {
+    ($($method:ident $right:ident $path:literal ($($key:literal)*) => $handler:path,)*) => {
         pub const ROUTES: &[Route] =
-            &[$(Route { method: Method::$method, path: $path, keys: &[$($key),*] }),*];
+            &[$(Route { method: Method::$method, right: Right::$right, path: $path, keys: &[$($key),*] }),*];
 
-        /// Registers all routes.
+        /// Registers all routes, and the pages.
         pub fn configure(config: &mut web::ServiceConfig) {
+            page::configure(config);
             $(config.route($path, web::route().guard(method_guard(Method::$method)).to($handler));)*
         }
     };
 }
 
 routes! {
-    GET "/" () => page::index,
-    GET "/style.css" () => page::style,
-    GET "/healthz" () => health::healthz,
-    GET "/readyz" () => health::readyz,
-    GET "/metrics" () => metrics::metrics,
-    GET "/api/openapi.json" () => openapi::document,
-    GET "/api/cameras" () => cameras::list,
-    GET "/api/cameras/{name}" () => cameras::one,
-    GET "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
-    GET "/api/cameras/{name}/score" ("from" "to") => cameras::score,
-    GET "/api/cameras/{name}/live" () => cameras::live,
-    GET "/api/cameras/{name}/inspect.mjpeg" () => cameras::inspect,
-    POST "/api/cameras/{name}/trigger" () => cameras::trigger,
-    POST "/api/cameras/{name}/restart" () => cameras::restart,
-    GET "/api/recordings" ("camera" "from" "to" "limit" "cursor") => recordings::list,
-    GET "/api/recordings/{id}" () => recordings::one,
-    DELETE "/api/recordings/{id}" () => recordings::delete,
-    GET "/api/recordings/{id}/video.mp4" () => recordings::video,
-    GET "/api/recordings/{id}/thumbnail.jpg" () => recordings::thumbnail,
-    POST "/api/recordings/{id}/protect" () => recordings::protect,
-    DELETE "/api/recordings/{id}/protect" () => recordings::unprotect,
-    GET "/api/export" ("camera" "from" "to") => export::export,
-    GET "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
-    GET "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
-    GET "/api/alarms" () => cameras::alarms,
+    GET Open "/healthz" () => health::healthz,
+    GET Open "/readyz" () => health::readyz,
+    GET View "/metrics" () => metrics::metrics,
+    GET View "/api/openapi.json" () => openapi::document,
+    GET View "/api/cameras" () => cameras::list,
+    GET View "/api/cameras/{name}" () => cameras::one,
+    GET View "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
+    GET View "/api/cameras/{name}/score" ("from" "to") => cameras::score,
+    GET View "/api/cameras/{name}/live" () => live::video,
+    GET View "/api/cameras/{name}/live.mjpeg" () => live::stills,
+    GET View "/api/cameras/{name}/inspect.mjpeg" () => cameras::inspect,
+    POST View "/api/cameras/{name}/trigger" () => cameras::trigger,
+    POST Admin "/api/cameras/{name}/restart" () => cameras::restart,
+    GET View "/api/recordings" ("camera" "from" "to" "limit" "cursor") => recordings::list,
+    GET View "/api/recordings/{id}" () => recordings::one,
+    DELETE Admin "/api/recordings/{id}" () => recordings::delete,
+    GET View "/api/recordings/{id}/video.mp4" () => recordings::video,
+    GET View "/api/recordings/{id}/thumbnail.jpg" () => recordings::thumbnail,
+    POST Admin "/api/recordings/{id}/protect" () => recordings::protect,
+    DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
+    GET View "/api/export" ("camera" "from" "to") => export::export,
+    GET View "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
+    GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
+    GET View "/api/alarms" () => cameras::alarms,
+    GET Open "/login" ("next") => login::page,
+    POST Open "/api/login" () => login::log_in,
+    POST Open "/api/logout" () => login::log_out,
+    GET View "/api/me" () => users::me,
+    GET Admin "/api/users" () => users::list,
+    POST Admin "/api/users" () => users::add,
+    PATCH Admin "/api/users/{user}" () => users::change,
+    DELETE Admin "/api/users/{user}" () => users::remove,
 }
 
 /// HEAD is answered wherever GET is.
@@ -62,6 +74,12 @@ fn method_guard(method: Method) -> impl guard::Guard {
     })
 }
 
+/// What it takes to ask this address: a login even where there is nothing, so that nobody finds out what there is.
+pub fn right(path: Option<&str>, method: &Method) -> Right {
+    let route = path.and_then(|path| find(path, method)).map(|route| route.right);
+    route.or_else(|| path.and_then(page::right)).unwrap_or(Right::View)
+}
+
 /// The route with this path that takes `method`.
 pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
@@ -71,11 +89,14 @@ pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
 /// What is no route: 404, or 405 with the methods that there are.
 pub async fn unknown(request: HttpRequest) -> HttpResponse {
     let pattern = request.match_pattern();
-    let allowed: Vec<&str> = ROUTES
+    let mut allowed: Vec<&str> = ROUTES
         .iter()
         .filter(|route| pattern.as_deref() == Some(route.path))
         .flat_map(|route| if route.method == Method::GET { vec!["GET", "HEAD"] } else { vec![route.method.as_str()] })
         .collect();
+    if pattern.as_deref().and_then(page::right).is_some() {
+        allowed = vec!["GET", "HEAD"];
+    }
     if allowed.is_empty() {
         return Problem::not_found("there is nothing at this address (see /api/openapi.json)").error_response();
     }

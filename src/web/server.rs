@@ -11,14 +11,16 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use tokio::sync::{Semaphore, watch};
 
+use super::doors::Doors;
 use super::guard::{self, Own};
-use super::{AppState, WebContext, routes};
+use super::{AppState, WebContext, live, routes};
+use crate::archive::state::people::PeopleDb;
 use crate::clock;
 
 /// Threads that answer; what may block goes to the blocking pool.
 const WORKERS: usize = 2;
 /// Connections a worker holds; further ones wait in the listen queue.
-const CONNECTIONS_PER_WORKER: usize = 128;
+const CONNECTIONS_PER_WORKER: usize = 512;
 const BLOCKING_THREADS_PER_WORKER: usize = 8;
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -33,9 +35,10 @@ pub(super) const EXPORTS_AT_A_TIME: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     #[error(
-        "web.listen: {0} can be reached from other machines, and there is no login yet (listen on 127.0.0.1 or [::1])"
+        "web.listen: {0} can be reached from other machines, and there are no users: whoever reaches it would see all \
+         cameras (add one first: tarsier user add NAME; or listen on 127.0.0.1)"
     )]
-    NotLoopback(SocketAddr),
+    NoUsers(SocketAddr),
     #[error("web.listen: cannot listen on {address} (is another program there? port 0 lets the system pick)")]
     Bind { address: SocketAddr, source: io::Error },
     #[error("web.address_file: cannot write {}", path.display())]
@@ -52,9 +55,11 @@ pub struct RunningServer {
 
 /// Starts the server. Must be called inside the running actix System.
 pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
-    let WebContext { registry, index, archive_root, listen, address_file, snapshot } = context;
-    if !listen.ip().is_loopback() {
-        return Err(WebError::NotLoopback(listen));
+    let WebContext { registry, index, archive_root, note_folder, listen, address_file, snapshot, pool } = context;
+    let people = PeopleDb::of(&archive_root, &note_folder);
+    let doors = Arc::new(Doors::new(people, listen.ip().is_loopback()));
+    if !doors.are_guarded().await && !listen.ip().is_loopback() {
+        return Err(WebError::NoUsers(listen));
     }
     let bind_error = |source| WebError::Bind { address: listen, source };
     // Bound before the state is made, because the state knows the port.
@@ -67,12 +72,14 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         archive_root,
         snapshot,
         own: Own::new(address),
+        doors: Arc::clone(&doors),
         started: clock::monotonic(),
         started_at: clock::utc_now(),
-        stopping: stopped,
+        stopping: stopped.clone(),
         listeners: Arc::new(Semaphore::new(EVENT_STREAMS)),
         exports: Arc::new(Semaphore::new(EXPORTS_AT_A_TIME)),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
+        live: live::Lives::new(pool),
     });
     let server = HttpServer::new(move || {
         App::new()
@@ -83,6 +90,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
     })
     .workers(WORKERS)
     .worker_max_blocking_threads(BLOCKING_THREADS_PER_WORKER)
+    .on_connect(live::keep_little_unsent)
     .max_connections(CONNECTIONS_PER_WORKER)
     .client_request_timeout(REQUEST_HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
@@ -92,6 +100,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
     .map_err(bind_error)?
     .run();
     let handle = server.handle();
+    actix_web::rt::spawn(doors.keep_looking(stopped));
     actix_web::rt::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the web server ended");

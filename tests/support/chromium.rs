@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::wait::secs;
@@ -119,6 +120,52 @@ impl Chromium {
         let answer = self.ask("Runtime.evaluate", question, secs(90));
         assert!(answer.get("exceptionDetails").is_none(), "{}", answer["exceptionDetails"]["exception"]["description"]);
         answer["result"]["value"].clone()
+    }
+
+    /// Makes the page so large, in CSS pixels, as a phone's where it is narrow.
+    #[track_caller]
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let is_phone = width < 600;
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone});
+        self.ask("Emulation.setDeviceMetricsOverride", size, secs(20));
+        self.ask("Emulation.setTouchEmulationEnabled", json!({"enabled": is_phone}), secs(20));
+    }
+
+    /// What the person's system prefers: `dark` or `light`.
+    #[track_caller]
+    pub fn prefer(&mut self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.ask("Emulation.setEmulatedMedia", features, secs(20));
+    }
+
+    /// What is seen now, as a PNG.
+    #[track_caller]
+    pub fn screenshot(&mut self) -> Vec<u8> {
+        let shot = self.ask("Page.captureScreenshot", json!({"format": "png"}), secs(60));
+        let data = shot["data"].as_str().expect("the picture's data");
+        base64::prelude::BASE64_STANDARD.decode(data).expect("base64")
+    }
+
+    /// Presses a key: its name as events have it.
+    #[track_caller]
+    pub fn press(&mut self, key: &str) {
+        let text = if key.chars().count() == 1 {
+            key
+        } else if key == "Enter" {
+            "\r"
+        } else {
+            ""
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({"type": kind, "key": key});
+            if kind == "keyDown" && !text.is_empty() {
+                event["text"] = text.into();
+            }
+            if key == "Enter" {
+                event["windowsVirtualKeyCode"] = 13.into();
+            }
+            self.ask("Input.dispatchKeyEvent", event, secs(20));
+        }
     }
 
     /// What the browser has complained of since the last [`Chromium::open`].

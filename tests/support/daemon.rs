@@ -94,7 +94,8 @@ impl DaemonBuilder {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(secs(20))).build().into()
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(secs(20)));
+    config.max_redirects(0).max_redirects_will_error(false).build().into()
 }
 
 /// A running daemon; killed when it is dropped. If the test fails, the end of its log is printed.
@@ -277,11 +278,26 @@ impl Daemon {
     /// Status, headers and body, with headers of your own (`Host`, `Origin`, `Range`).
     #[track_caller]
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<(String, String)>, Vec<u8>) {
+        self.send(method, path, headers, "")
+    }
+
+    /// As [`Daemon::request`], with a body.
+    #[track_caller]
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = self.agent.run(request.body(()).unwrap());
+        let answer = match body {
+            "" => self.agent.run(request.body(()).unwrap()),
+            body => self.agent.run(request.body(body.to_owned()).unwrap()),
+        };
         let mut response = answer.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
         let found = response.headers().iter();
         let found = found.map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();

@@ -35,7 +35,7 @@
 //! * [`Relay`]: the cable before one camera.
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
-//! * [`Chromium`]: a headless browser.
+//! * [`Chromium`]: a headless browser; [`WebSocket`]: a viewer without one.
 //! * [`SmallDisk`]: a disk that can be full or read-only.
 //! * [`wait_for`], [`holds_for`]: the only ways to wait; there is no bare sleep.
 
@@ -50,10 +50,12 @@ mod index_rows;
 mod ledger;
 mod mounts;
 mod numbered;
+mod power_cut;
 mod relay;
 mod rtsp;
 mod units;
 mod wait;
+mod websocket;
 
 pub use chromium::{Chromium, FRAME_NUMBER};
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
@@ -64,7 +66,9 @@ pub use index_rows::{differences, index_rows, lose_index};
 pub use ledger::{Ledger, TOLERANCE, Verdict, count};
 pub use mounts::{SmallDisk, in_own_mounts};
 pub use numbered::{NumberedCamera, numbers_in};
+pub use power_cut::{Deed, Log, Loss, Recorder, What};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};
 pub use units::{assert_run_of, vcl_units};
 pub use wait::{holds_for, secs, wait_for};
+pub use websocket::WebSocket;

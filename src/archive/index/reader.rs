@@ -417,6 +417,10 @@ impl Filter {
         if let Some(camera) = &query.camera {
             self.and("camera = ?", [Value::Text(camera.clone())]);
         }
+        if let Some(among) = &query.among {
+            let names = serde_json::Value::from(among.clone()).to_string();
+            self.and("camera IN (SELECT value FROM json_each(?))", [Value::Text(names)]);
+        }
         if query.from > query.to && query.to.is_some() {
             self.and("0", []);
         }

@@ -252,7 +252,7 @@ proptest! {
                 .filter(|row| from.is_none_or(|from| row.end > Some(from) || row.start >= from))
                 .map(|row| row.id)
                 .collect();
-            let query = RecordingQuery { camera, from, to, limit: 1000, cursor: None };
+            let query = RecordingQuery { camera, from, to, limit: 1000, ..RecordingQuery::default() };
             prop_assert_eq!(ids(&index.recordings(&query).unwrap()), expected, "{:?}", query);
         }
     }

@@ -1,4 +1,4 @@
-//! Packets to fragments of MP4: bytes only, no file. Recordings and live viewers use the same ones.
+//! Packets to fragments of MP4: bytes only, no file.
 
 use std::io;
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 
 mod boxes;
 mod fragment;
+pub mod live;
 mod read;
 mod scan;
 mod table;

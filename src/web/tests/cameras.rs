@@ -14,6 +14,7 @@ fn cameras_are_listed_as_they_are() {
         status.bitrate = 2_000_000;
         status.resolution = Some("1920x1080".into());
         status.codec = Some("h264".into());
+        status.mime = Some("video/mp4; codecs=\"avc1.64001f\"".into());
         status.recording = true;
         status.generation = 3;
         status.expects_recording = true;
@@ -26,6 +27,7 @@ fn cameras_are_listed_as_they_are() {
         json!({
             "name": "yard", "state": "running", "since": "2026-01-31T08:00:00Z", "error": null, "restarts": 0,
             "reconnects": 0, "fps": 15.0, "bitrate": 2_000_000, "resolution": "1920x1080", "codec": "h264",
+            "mime": "video/mp4; codecs=\"avc1.64001f\"",
             "motion": false, "recording": true, "started_at": "2026-01-31T08:00:00Z", "generation": 3,
         })
     );

@@ -5,7 +5,9 @@ mod cameras;
 mod events;
 mod export;
 mod health;
+mod pages;
 mod recordings;
+mod rights;
 mod start_and_end;
 mod who_may_ask;
 
@@ -25,15 +27,18 @@ use utoipa::OpenApi;
 
 use super::routes::ROUTES;
 use super::server::{EVENT_STREAMS, EXPORTS_AT_A_TIME};
-use super::{Snapshot, WebContext, WebError, openapi, serve};
+use super::{Snapshot, WebContext, WebError, openapi, secret, serve};
 use crate::actors::registry::{CameraCommand, Registry};
 use crate::archive::index::Index;
+use crate::archive::state::people::{PeopleDb, Token, User};
 use crate::clock;
+use crate::domain::access::{Cameras, Right, Role};
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::ring::RingBounds;
 use crate::domain::score::Score;
 use crate::media::{PacketRing, testing};
+use crate::pool::Pool;
 
 const CANARY: &str = "canary-hunter2";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -62,8 +67,12 @@ impl Served {
 
     fn start_with(snapshot: Snapshot) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("archive")).unwrap();
+        Served::start_in(folder, snapshot)
+    }
+
+    fn start_in(folder: tempfile::TempDir, snapshot: Snapshot) -> Self {
         let archive_root = folder.path().join("archive");
-        std::fs::create_dir(&archive_root).unwrap();
         let index = Index::open(&archive_root).unwrap();
         let registry = Arc::new(Registry::default());
         registry.completed();
@@ -71,9 +80,11 @@ impl Served {
             registry: Arc::clone(&registry),
             index: index.clone(),
             archive_root,
+            note_folder: folder.path().to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
             address_file: Some(folder.path().join("address")),
             snapshot,
+            pool: Pool::start(1).unwrap(),
         };
         let (started, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
@@ -91,6 +102,8 @@ impl Served {
             .http_status_as_error(false)
             .timeout_global(Some(DEADLINE))
             .allow_non_standard_methods(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .build();
         let address = address.recv_timeout(DEADLINE).expect("the server starts");
         let agent = ureq::Agent::new_with_config(config);
@@ -115,6 +128,27 @@ impl Served {
         let mut response = self.agent.run(request.body(()).unwrap()).unwrap();
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
         Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
+    }
+
+    /// The users of this server, as the command line changes them.
+    fn people(&self) -> PeopleDb {
+        PeopleDb::of(&self.archive(), self.folder.path())
+    }
+
+    /// Adds an admin, so that everyone has to show who they are.
+    fn guard(&self) {
+        let name = "anna".to_owned();
+        let user =
+            User { name, role: Role::Admin, cameras: Cameras::All, password: String::new(), since: first_start() };
+        self.people().add_user(&user).unwrap();
+    }
+
+    /// The value of `Authorization` of a new token.
+    fn token(&self, role: Role, cameras: Cameras) -> String {
+        let secret = secret::random_token();
+        let token = Token { name: secret[..20].to_owned(), role, cameras, since: first_start(), expires: None };
+        self.people().add_token(&secret::digest(&secret), &token).unwrap();
+        format!("Bearer {secret}")
     }
 
     fn get(&self, path: &str) -> Answer {

@@ -65,9 +65,11 @@ fn context(served: &Served) -> WebContext {
         registry: Arc::clone(&served.registry),
         index: served.index.clone(),
         archive_root: served.archive(),
+        note_folder: served.folder.path().to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         address_file: None,
         snapshot: Arc::new(|_| Err("none".into())),
+        pool: Pool::start(1).unwrap(),
     }
 }
 

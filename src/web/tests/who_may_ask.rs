@@ -65,11 +65,15 @@ fn a_foreign_page_changes_nothing() {
 #[test]
 fn every_answer_keeps_other_pages_out() {
     let served = Served::start();
-    for path in ["/", "/style.css", "/healthz", "/metrics", "/api/cameras", "/nothing", "/api/cameras/none"] {
+    for path in
+        ["/", "/assets/app.css", "/system", "/healthz", "/metrics", "/api/cameras", "/nothing", "/api/cameras/none"]
+    {
         for method in ["GET", "HEAD", "POST"] {
             let answer = served.ask(method, path, &[]);
             let policy = answer.header("content-security-policy");
-            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");
+            assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{path}");
+            assert!(!policy.contains("unsafe"), "{path}: {policy}");
+            assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin", "{path}");
             assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
             assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{path}");
         }

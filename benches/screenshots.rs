@@ -1,0 +1,65 @@
+//! The pictures of the pages in the documents, taken anew: `make screenshots`.
+//!
+//! The cameras are the demo's scene seen in several ways, so that nobody's garden is shown.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{Chromium, Clip, Daemon, secs};
+
+/// Each camera, and what of the demo's scene it sees.
+const VIEWS: &[(&str, &str)] = &[
+    ("front-door", "crop=640:360:600:180,scale=1280:720"),
+    ("garden", "hflip,eq=saturation=1.3"),
+    ("lamp", "crop=640:360:0:200,scale=1280:720,eq=brightness=0.04"),
+    ("night", "hue=s=0,eq=brightness=-0.12:contrast=1.3"),
+    ("street", "null"),
+    ("window", "crop=480:270:620:220,scale=1280:720,eq=gamma=1.2"),
+];
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scene = root.join("target/test-clips/demo.mp4");
+    if !scene.exists() {
+        let drawn = Command::new(root.join("deploy/demo-clip.sh")).arg(&scene).status().expect("bash is there");
+        assert!(drawn.success(), "the scene is drawn");
+    }
+    let mut builder = Daemon::builder().camera("shed", "source: rtsp://127.0.0.1:9/live\n");
+    for (name, filter) in VIEWS {
+        let clip = view(&scene, name, filter);
+        let yaml = format!("source: {}\nloop: true\nrecord: {{ mode: continuous }}\n", clip.display());
+        builder = builder.camera(name, &yaml);
+    }
+    let daemon = builder.start();
+    // Somebody walks by then.
+    for name in ["street", "garden"] {
+        daemon.wait_for_camera(name, secs(90), |camera| camera["motion"] == true);
+    }
+    let mut browser = Chromium::start();
+    let shots =
+        [("dark", 1120, 700, "wall-dark"), ("light", 1120, 700, "wall-light"), ("dark", 390, 780, "wall-phone")];
+    for (scheme, width, height, name) in shots {
+        browser.resize(width, height);
+        browser.prefer(scheme);
+        browser.open(&daemon.url("/"));
+        let wanted = if width < 600 { 2 } else { VIEWS.len() };
+        browser.evaluate(&format!(
+            "new Promise(done => {{
+                const look = () => document.querySelectorAll('.is-live').length >= {wanted} ? setTimeout(done, 500) : setTimeout(look, 50);
+                look();
+            }}).then(() => true)"
+        ));
+        let path = root.join(format!("docs/{name}.png"));
+        std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
+        println!("{}", path.display());
+    }
+}
+
+fn view(scene: &Path, name: &str, filter: &str) -> PathBuf {
+    let encoding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-g", "30", "-bf", "0"];
+    let source = ["-i", scene.to_str().expect("a path in UTF-8"), "-vf", filter];
+    Clip::drawn_by_ffmpeg(name, &[&source[..], &encoding].concat())
+}

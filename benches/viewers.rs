@@ -1,0 +1,140 @@
+//! What those who look cost those who record: `make bench-viewers`.
+//!
+//! 8 cameras (720p15 H.264, 2 Mbit/s over RTSP) are recorded while nobody looks, while 200 viewers take live video
+//! over WebSockets, and while nobody looks again. CPU seconds are the daemon's own; the viewers are threads of this
+//! program. `BENCH_SECONDS` changes how long each stretch is.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use support::{Clip, Daemon, Mount, RtspServer, WebSocket, secs};
+use tarsier::clock::monotonic;
+
+const CAMERAS: usize = 8;
+const VIEWERS: usize = 200;
+const FPS: u32 = 15;
+
+/// The daemon over one stretch.
+struct Stretch {
+    cpu_per_s: f64,
+    packets: f64,
+    resident_mb: f64,
+}
+
+fn main() {
+    let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let names: Vec<String> = (1..=CAMERAS).map(|number| format!("camera-{number}")).collect();
+    let scene =
+        format!("gradients=s=1280x720:r={FPS}:d=20:n=3:seed=4:speed=0.00001,noise=alls=7:allf=t,format=yuv420p");
+    let encoding = "-c:v libx264 -preset veryfast -b:v 2M -maxrate 2M -bufsize 2M -g 30 -bf 0";
+    let arguments = [&["-f", "lavfi", "-i", &scene], &encoding.split(' ').collect::<Vec<_>>()[..]].concat();
+    let clip = Clip::drawn_by_ffmpeg("bench-720p15", &arguments);
+    let mounts: Vec<Mount> = names.iter().map(|name| Mount::of_file(name, &clip, FPS)).collect();
+    let server = RtspServer::start(&mounts);
+    let mut builder = Daemon::builder();
+    for name in &names {
+        let yaml =
+            format!("source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous }}\n", server.url(name));
+        builder = builder.camera(name, &yaml);
+    }
+    let daemon = builder.start();
+    for name in &names {
+        daemon.wait_for_camera(name, secs(60), |camera| camera["recording"] == true && camera["mime"].is_string());
+    }
+
+    println!("| viewers | CPU s per s | packets recorded per s | resident MB |\n|--:|--:|--:|--:|");
+    let print = |viewers: usize, stretch: &Stretch| {
+        println!("| {viewers} | {:.3} | {:.0} | {:.0} |", stretch.cpu_per_s, stretch.packets, stretch.resident_mb);
+    };
+    let before = measure(&daemon, &names, seconds);
+    print(0, &before);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let viewers: Vec<_> =
+        (0..VIEWERS).map(|number| view(&daemon, &names[number % CAMERAS], Arc::clone(&stop))).collect();
+    wait_for_viewers(&daemon, &names, VIEWERS);
+    let pictures = || viewers.iter().map(|viewer| viewer.pictures.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let (began, seen_before) = (monotonic(), pictures());
+    let during = measure(&daemon, &names, seconds);
+    let (watched_s, seen) = (began.elapsed().as_secs_f64(), pictures());
+    print(VIEWERS, &during);
+    stop.store(true, Ordering::Relaxed);
+    viewers.into_iter().for_each(|viewer| viewer.thread.join().unwrap());
+    wait_for_viewers(&daemon, &names, 0);
+
+    let after = measure(&daemon, &names, seconds);
+    print(0, &after);
+
+    let per_s = seen.iter().zip(&seen_before).map(|(after, before)| (after - before) as f64 / watched_s);
+    let slowest = per_s.fold(f64::INFINITY, f64::min);
+    let sum = |metric: &str| names.iter().map(|name| daemon.metric(metric, name).unwrap_or(f64::NAN)).sum::<f64>();
+    println!(
+        "\nThe slowest viewer saw {slowest:.1} pictures a second of {FPS}; {} skips. Packets lost to the recorder: {} \
+         dropped, {} by the network, {:.1} s of gaps. Without viewers again: {:+.0} % CPU (bar: 10).",
+        sum("tarsier_viewer_skips_total"),
+        sum("tarsier_packets_dropped_total"),
+        sum("tarsier_packets_lost_total"),
+        sum("tarsier_gap_seconds_total"),
+        (after.cpu_per_s / before.cpu_per_s - 1.0) * 100.0,
+    );
+}
+
+struct Watching {
+    pictures: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// A viewer that takes all it gets.
+fn view(daemon: &Daemon, camera: &str, stop: Arc<AtomicBool>) -> Watching {
+    let mut socket = WebSocket::open(daemon.address(), &format!("/api/cameras/{camera}/live"), 0);
+    let pictures = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&pictures);
+    let thread = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let message = socket.message().expect("pictures go on");
+            seen.fetch_add(fragments(&message), Ordering::Relaxed);
+        }
+    });
+    Watching { pictures, thread }
+}
+
+/// How many `moof` boxes a message holds.
+fn fragments(message: &[u8]) -> u64 {
+    let (mut count, mut rest) = (0, message);
+    while let [a, b, c, d, kind @ ..] = rest {
+        count += u64::from(kind.starts_with(b"moof"));
+        rest = rest.get(u32::from_be_bytes([*a, *b, *c, *d]).max(8) as usize..).unwrap_or_default();
+    }
+    count
+}
+
+fn wait_for_viewers(daemon: &Daemon, names: &[String], count: usize) {
+    support::wait_for("the viewers", secs(60), || {
+        let looking: f64 = names.iter().filter_map(|name| daemon.metric("tarsier_viewers", name)).sum();
+        (looking == count as f64).then_some(())
+    });
+}
+
+fn measure(daemon: &Daemon, names: &[String], seconds: u64) -> Stretch {
+    // What begins or ends has passed.
+    std::thread::sleep(Duration::from_secs(3));
+    let packets = || names.iter().filter_map(|name| daemon.metric("tarsier_packets_total", name)).sum::<f64>();
+    let (began, cpu, packets_before) = (monotonic(), process(daemon, "process_cpu_seconds_total"), packets());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let took_s = began.elapsed().as_secs_f64();
+    Stretch {
+        cpu_per_s: (process(daemon, "process_cpu_seconds_total") - cpu) / took_s,
+        packets: (packets() - packets_before) / took_s,
+        resident_mb: process(daemon, "process_resident_memory_bytes") / 1e6,
+    }
+}
+
+fn process(daemon: &Daemon, metric: &str) -> f64 {
+    let (_, text) = daemon.get_text("/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+}

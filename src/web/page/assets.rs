@@ -1,0 +1,78 @@
+//! The files that pages load: style sheet, scripts, icon. They are inside the program.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use actix_web::http::header::{CACHE_CONTROL, ETAG, EntityTag, Header, IF_NONE_MATCH, IfNoneMatch};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::web::Problem;
+
+/// Where they are.
+pub const PATTERN: &str = "/assets/{name}";
+
+/// One file.
+pub struct Asset {
+    pub name: &'static str,
+    media_type: &'static str,
+    pub bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($name:literal $media_type:literal,)*) => {
+        /// All of them.
+        pub const ASSETS: &[Asset] = &[$(Asset {
+            name: $name,
+            media_type: $media_type,
+            bytes: include_bytes!(concat!("../www/", $name)),
+        },)*];
+    };
+}
+
+assets! {
+    "app.css" "text/css; charset=utf-8",
+    "dark.css" "text/css; charset=utf-8",
+    "login.css" "text/css; charset=utf-8",
+    "icon.svg" "image/svg+xml",
+    "no-picture.svg" "image/svg+xml",
+    "theme.js" "text/javascript; charset=utf-8",
+    "dom.js" "text/javascript; charset=utf-8",
+    "api.js" "text/javascript; charset=utf-8",
+    "keys.js" "text/javascript; charset=utf-8",
+    "shell.js" "text/javascript; charset=utf-8",
+    "live.js" "text/javascript; charset=utf-8",
+    "wall.js" "text/javascript; charset=utf-8",
+    "strip.js" "text/javascript; charset=utf-8",
+    "timeline.js" "text/javascript; charset=utf-8",
+}
+
+pub fn find(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.name == name)
+}
+
+pub fn configure(config: &mut web::ServiceConfig) {
+    config.route(PATTERN, web::get().to(serve));
+    config.route(PATTERN, web::head().to(serve));
+}
+
+async fn serve(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let asset = find(&name).ok_or_else(|| Problem::not_found(format!("the pages have no file {name:?}")))?;
+    // A browser asks each time and is told that nothing changed: an upgrade shows at once.
+    let tag = EntityTag::new_strong(format!("{:016x}", hash(asset.bytes)));
+    let known = request.headers().contains_key(IF_NONE_MATCH)
+        && IfNoneMatch::parse(&request).is_ok_and(|known| match known {
+            IfNoneMatch::Any => true,
+            IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
+        });
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, tag.to_string())).insert_header((CACHE_CONTROL, "no-cache"));
+    if known {
+        return Ok(response.finish());
+    }
+    Ok(response.content_type(asset.media_type).body(asset.bytes))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,160 @@
+//! The pages: one shell around all of them, rendered here, so that what there is to see is in the first answer.
+//!
+//! A page is a fragment of HTML in `www/`, a script beside it, and a row in [`PAGES`]. Names in double braces in a
+//! fragment are filled by [`fill`]. Belongs here: which pages there are and the shell around them. Does not belong
+//! here: what a page's tables say ([`tables`]), the files that go out as they are ([`assets`]).
+
+mod assets;
+mod html;
+mod tables;
+
+use actix_web::{HttpResponse, web};
+
+pub use self::html::Text;
+use super::AppState;
+use super::doors::Who;
+use crate::domain::access::Right;
+
+/// One page.
+pub struct Page {
+    /// As actix has it: `/cameras/{name}`.
+    pub path: &'static str,
+    pub right: Right,
+    title: &'static str,
+    /// The `data-nav` of the link in the shell that is lit on this page.
+    nav: &'static str,
+    /// The fragment that the shell is put around.
+    html: &'static str,
+    /// The module in `/assets/` that brings it to life.
+    script: &'static str,
+}
+
+/// All pages.
+pub const PAGES: &[Page] = &[
+    Page {
+        path: "/",
+        right: Right::View,
+        title: "Wall",
+        nav: "wall",
+        html: include_str!("../www/wall.html"),
+        script: "wall.js",
+    },
+    Page {
+        path: "/timeline",
+        right: Right::View,
+        title: "Timeline",
+        nav: "timeline",
+        html: include_str!("../www/timeline.html"),
+        script: "timeline.js",
+    },
+    Page {
+        path: "/events",
+        right: Right::View,
+        title: "Events",
+        nav: "events",
+        html: include_str!("../www/events.html"),
+        script: "shell.js",
+    },
+    Page {
+        path: "/cameras",
+        right: Right::View,
+        title: "Cameras",
+        nav: "cameras",
+        html: include_str!("../www/cameras.html"),
+        script: "shell.js",
+    },
+    Page {
+        path: "/system",
+        right: Right::View,
+        title: "System",
+        nav: "system",
+        html: include_str!("../www/system.html"),
+        script: "shell.js",
+    },
+];
+
+const SHELL: &str = include_str!("../www/shell.html");
+
+/// Registers the pages and the files they load.
+pub fn configure(config: &mut web::ServiceConfig) {
+    for page in PAGES {
+        config.route(page.path, web::get().to(move |state, who| show(page, state, who)));
+        config.route(page.path, web::head().to(move |state, who| show(page, state, who)));
+    }
+    assets::configure(config);
+}
+
+/// What it takes to see this page, or to load this file of one; None: it is neither. The files show nothing of anyone.
+pub fn right(path: &str) -> Option<Right> {
+    let page = PAGES.iter().find(|page| page.path == path).map(|page| page.right);
+    page.or_else(|| (path == assets::PATTERN).then_some(Right::Open))
+}
+
+async fn show(page: &'static Page, state: web::Data<AppState>, who: Who) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(render(page, &state, &who).await)
+}
+
+/// The shell, with the page in it.
+async fn render(page: &Page, state: &AppState, who: &Who) -> String {
+    let main = fill(page.html, state, who).await;
+    let lit = format!("data-nav=\"{}\"", page.nav);
+    SHELL
+        .replace("{{title}}", page.title)
+        .replace("{{script}}", page.script)
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{who}}", &who.name().map(log_out).unwrap_or_default())
+        .replace("{{alarms}}", &tables::alarm_count(&state.alarms(who)))
+        .replace(&lit, &format!("{lit} aria-current=\"page\""))
+        // Last: nothing in it is taken for a name of the shell's.
+        .replacen("{{main}}", &main, 1)
+}
+
+/// The way out for somebody who is logged in.
+fn log_out(name: &str) -> String {
+    let name = Text(name);
+    format!(
+        "<form id=\"log-out\" method=\"post\" action=\"/api/logout\">\
+         <button class=\"icon\" type=\"submit\" aria-label=\"Log out {name}\" title=\"Log out {name}\">\
+         <svg viewBox=\"0 0 24 24\" aria-hidden=\"true\"><path d=\"M10 4H5v16h5M9 12h11M16 8l4 4-4 4\"/></svg></button></form>"
+    )
+}
+
+/// Fills the names in a page's fragment.
+async fn fill(fragment: &str, state: &AppState, who: &Who) -> String {
+    let mut out = String::with_capacity(2 * fragment.len());
+    let mut rest = fragment;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else { break };
+        out.push_str(before);
+        out.push_str(&part(name, state, who).await);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What a name in a fragment stands for.
+async fn part(name: &str, state: &AppState, who: &Who) -> String {
+    let cameras = || state.cameras(who).iter().map(|entry| entry.status()).collect::<Vec<_>>();
+    match name {
+        "tiles" => tables::tiles(&cameras()),
+        "cameras" => tables::cameras(&cameras()),
+        "alarms" => tables::alarms(&state.alarms(who)),
+        "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
+        "events" => tables::events(&tables::newest_events(state, who).await),
+        _ => format!("<p class=\"error\">no part is called {}</p>", Text(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_has_its_script_and_a_link_that_is_lit() {
+        for page in PAGES {
+            assert!(assets::find(page.script).is_some(), "{}: {}", page.path, page.script);
+            assert_eq!(SHELL.matches(&format!("data-nav=\"{}\"", page.nav)).count(), 1, "{}", page.path);
+        }
+    }
+}

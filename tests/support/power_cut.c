@@ -1,0 +1,273 @@
+/* Writes down, in order, what a process does to the files below one folder: what is written, and what is synced.
+ *
+ * Preloaded into the real daemon. A test makes of it what a power cut could have left at any moment. Syncs are only
+ * written down and not done: no disk is waited for, and none is worn.
+ *
+ * TARSIER_CUT_ROOT is the folder, TARSIER_CUT_LOG the file. A record is, little endian: kind (1 byte), then 8 bytes
+ * each of the wall clock in microseconds, the inode, and a number; then two lengths of 4 bytes and as many bytes.
+ * Pages written through shared memory are not seen: only SQLite's -shm has such, and it is made anew after a crash. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, SYNC, SYNC_ALL };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int log_fd = -2;
+static char root[PATH_MAX];
+
+static int ready(void) {
+  if (log_fd == -2) {
+    const char *folder = getenv("TARSIER_CUT_ROOT"), *file = getenv("TARSIER_CUT_LOG");
+    log_fd = -1;
+    if (folder && file) {
+      snprintf(root, sizeof root, "%s", folder);
+      log_fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+  }
+  return log_fd >= 0;
+}
+
+static int is_below(const char *path) {
+  size_t length = strlen(root);
+  return strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
+/* The whole path of a name; false where it lies elsewhere. */
+static int below_at(int folder, const char *name, char *path) {
+  if (!ready()) return 0;
+  if (name[0] == '/') {
+    snprintf(path, PATH_MAX, "%s", name);
+  } else {
+    char place[64], base[PATH_MAX];
+    snprintf(place, sizeof place, folder == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", folder);
+    ssize_t length = readlink(place, base, sizeof base - 1);
+    if (length < 0) return 0;
+    base[length] = 0;
+    if (snprintf(path, PATH_MAX, "%s/%s", base, name) >= PATH_MAX) return 0;
+  }
+  return is_below(path);
+}
+
+/* A regular file below the folder, even if it is deleted by now. */
+static int below_fd(int fd, struct stat *found) {
+  char place[64], path[PATH_MAX];
+  if (!ready() || fstat(fd, found) != 0 || !S_ISREG(found->st_mode)) return 0;
+  snprintf(place, sizeof place, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(place, path, sizeof path - 1);
+  if (length < 0) return 0;
+  path[length] = 0;
+  return is_below(path);
+}
+
+static void put(uint8_t kind, uint64_t inode, uint64_t number, const void *first, uint32_t first_length,
+                const void *second, uint32_t second_length) {
+  struct timespec now;
+  uint8_t head[33];
+  int saved = errno;
+  clock_gettime(CLOCK_REALTIME, &now);
+  uint64_t at = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+  head[0] = kind;
+  memcpy(head + 1, &at, 8);
+  memcpy(head + 9, &inode, 8);
+  memcpy(head + 17, &number, 8);
+  memcpy(head + 25, &first_length, 4);
+  memcpy(head + 29, &second_length, 4);
+  struct iovec parts[3] = {{head, sizeof head}, {(void *)first, first_length}, {(void *)second, second_length}};
+  if (syscall(SYS_writev, log_fd, parts, 3) != (long)(sizeof head + first_length + second_length)) abort();
+  errno = saved;
+}
+
+static void put_path(uint8_t kind, uint64_t inode, const char *path) {
+  put(kind, inode, 0, path, (uint32_t)strlen(path), NULL, 0);
+}
+
+static int opened(int folder, const char *name, int flags, mode_t mode) {
+  char path[PATH_MAX];
+  struct stat before, after;
+  int is_writing = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT);
+  if (!is_writing || (flags & O_TMPFILE) == O_TMPFILE || !below_at(folder, name, path))
+    return (int)syscall(SYS_openat, folder, name, flags, mode);
+  pthread_mutex_lock(&lock);
+  int is_new = lstat(path, &before) != 0;
+  int fd = (int)syscall(SYS_openat, folder, name, flags, mode);
+  if (fd >= 0 && fstat(fd, &after) == 0 && S_ISREG(after.st_mode)) {
+    if (is_new) put_path(CREATE, after.st_ino, path);
+    else if (flags & O_TRUNC) put(TRUNCATE, after.st_ino, 0, NULL, 0, NULL, 0);
+  }
+  pthread_mutex_unlock(&lock);
+  return fd;
+}
+
+#define MODE(flags)                                                            \
+  mode_t mode = 0;                                                             \
+  if ((flags) & (O_CREAT | O_TMPFILE)) {                                       \
+    va_list rest;                                                              \
+    va_start(rest, flags);                                                     \
+    mode = va_arg(rest, mode_t);                                               \
+    va_end(rest);                                                              \
+  }
+
+int open(const char *name, int flags, ...) { MODE(flags) return opened(AT_FDCWD, name, flags, mode); }
+int open64(const char *name, int flags, ...) { MODE(flags) return opened(AT_FDCWD, name, flags, mode); }
+int openat(int folder, const char *name, int flags, ...) { MODE(flags) return opened(folder, name, flags, mode); }
+int openat64(int folder, const char *name, int flags, ...) { MODE(flags) return opened(folder, name, flags, mode); }
+int creat(const char *name, mode_t mode) { return opened(AT_FDCWD, name, O_CREAT | O_WRONLY | O_TRUNC, mode); }
+int creat64(const char *name, mode_t mode) { return creat(name, mode); }
+
+/* offset < 0: where the file stands. */
+static ssize_t written(int fd, const struct iovec *parts, int count, off_t offset) {
+  struct stat found;
+  long place = offset;
+  pthread_mutex_lock(&lock);
+  int is_ours = fd != log_fd && below_fd(fd, &found);
+  if (is_ours && offset < 0) {
+    int flags = fcntl(fd, F_GETFL);
+    place = flags & O_APPEND ? found.st_size : lseek(fd, 0, SEEK_CUR);
+  }
+  ssize_t length = offset < 0 ? syscall(SYS_writev, fd, parts, count)
+                              : syscall(SYS_pwritev, fd, parts, count, (long)offset, 0L);
+  ssize_t left = length;
+  for (int n = 0; is_ours && n < count && left > 0; n++) {
+    ssize_t part = left < (ssize_t)parts[n].iov_len ? left : (ssize_t)parts[n].iov_len;
+    put(WRITE, found.st_ino, (uint64_t)place, parts[n].iov_base, (uint32_t)part, NULL, 0);
+    place += part;
+    left -= part;
+  }
+  pthread_mutex_unlock(&lock);
+  return length;
+}
+
+ssize_t write(int fd, const void *bytes, size_t length) {
+  struct stat found;
+  /* Pipes and sockets wait for their readers: not under the lock. */
+  if (!below_fd(fd, &found)) return syscall(SYS_write, fd, bytes, length);
+  struct iovec part = {(void *)bytes, length};
+  return written(fd, &part, 1, -1);
+}
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  struct stat found;
+  if (!below_fd(fd, &found)) return syscall(SYS_writev, fd, parts, count);
+  return written(fd, parts, count, -1);
+}
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
+  struct iovec part = {(void *)bytes, length};
+  return written(fd, &part, 1, offset);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) { return pwrite(fd, bytes, length, offset); }
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) { return written(fd, parts, count, offset); }
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
+  return written(fd, parts, count, offset);
+}
+
+int ftruncate(int fd, off_t length) {
+  struct stat found;
+  pthread_mutex_lock(&lock);
+  int is_ours = below_fd(fd, &found);
+  int result = (int)syscall(SYS_ftruncate, fd, length);
+  if (is_ours && result == 0) put(TRUNCATE, found.st_ino, (uint64_t)length, NULL, 0, NULL, 0);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+int ftruncate64(int fd, off64_t length) { return ftruncate(fd, length); }
+
+/* What would be missed is not allowed to be used. */
+int fallocate(int fd, int mode, off_t offset, off_t length) {
+  (void)fd, (void)mode, (void)offset, (void)length;
+  errno = EOPNOTSUPP;
+  return -1;
+}
+int fallocate64(int fd, int mode, off64_t offset, off64_t length) { return fallocate(fd, mode, offset, length); }
+int posix_fallocate(int fd, off_t offset, off_t length) {
+  (void)fd, (void)offset, (void)length;
+  return EOPNOTSUPP;
+}
+int posix_fallocate64(int fd, off64_t offset, off64_t length) { return posix_fallocate(fd, offset, length); }
+ssize_t copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t length, unsigned flags) {
+  (void)in, (void)from, (void)out, (void)to, (void)length, (void)flags;
+  errno = EXDEV;
+  return -1;
+}
+ssize_t sendfile(int out, int in, off_t *offset, size_t count) {
+  struct stat found;
+  if (!below_fd(out, &found)) return syscall(SYS_sendfile, out, in, offset, count);
+  errno = EINVAL;
+  return -1;
+}
+ssize_t sendfile64(int out, int in, off64_t *offset, size_t count) { return sendfile(out, in, offset, count); }
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+  char a[PATH_MAX], b[PATH_MAX];
+  pthread_mutex_lock(&lock);
+  int is_ours = below_at(from_folder, from, a) && below_at(to_folder, to, b);
+  int result = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+  if (is_ours && result == 0) put(RENAME, 0, 0, a, (uint32_t)strlen(a), b, (uint32_t)strlen(b));
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+int renameat(int from_folder, const char *from, int to_folder, const char *to) {
+  return renameat2(from_folder, from, to_folder, to, 0);
+}
+int rename(const char *from, const char *to) { return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0); }
+
+int unlinkat(int folder, const char *name, int flags) {
+  char path[PATH_MAX];
+  pthread_mutex_lock(&lock);
+  int is_ours = below_at(folder, name, path);
+  int result = (int)syscall(SYS_unlinkat, folder, name, flags);
+  if (is_ours && result == 0) put_path(UNLINK, 0, path);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+int unlink(const char *name) { return unlinkat(AT_FDCWD, name, 0); }
+int rmdir(const char *name) { return unlinkat(AT_FDCWD, name, AT_REMOVEDIR); }
+
+int mkdirat(int folder, const char *name, mode_t mode) {
+  char path[PATH_MAX];
+  pthread_mutex_lock(&lock);
+  int is_ours = below_at(folder, name, path);
+  int result = (int)syscall(SYS_mkdirat, folder, name, mode);
+  if (is_ours && result == 0) put_path(MKDIR, 0, path);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode); }
+
+static int synced(int fd, long call) {
+  struct stat found;
+  pthread_mutex_lock(&lock);
+  int is_ours = below_fd(fd, &found);
+  char path[PATH_MAX];
+  int is_folder = !is_ours && ready() && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) && below_at(fd, ".", path);
+  int result = 0;
+  if (is_ours || is_folder) put(SYNC, is_folder ? 0 : found.st_ino, 0, NULL, 0, NULL, 0);
+  else result = (int)syscall(call, fd);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+int fsync(int fd) { return synced(fd, SYS_fsync); }
+int fdatasync(int fd) { return synced(fd, SYS_fdatasync); }
+
+int syncfs(int fd) {
+  if (!ready()) return (int)syscall(SYS_syncfs, fd);
+  pthread_mutex_lock(&lock);
+  put(SYNC_ALL, 0, 0, NULL, 0, NULL, 0);
+  pthread_mutex_unlock(&lock);
+  return 0;
+}
+void sync(void) {
+  if (ready()) syncfs(-1);
+  else syscall(SYS_sync);
+}

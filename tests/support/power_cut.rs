@@ -1,0 +1,280 @@
+//! What a power cut leaves of a folder: a process's writes and syncs are written down ([`Recorder`]), and of any moment
+//! of them a folder is made as a disk might hold it afterwards ([`Log::left_by`]).
+//!
+//! The model is a file system with a journal (ext4, XFS, btrfs): names, folders and lengths get to the disk in their
+//! order, so that a cut keeps the first so many of them; a sync of anything takes all names before it along. A sync of
+//! a file, or of the file system, is kept whole. What is written and not synced gets to the disk up to some moment
+//! of each file (where data are on the disk before lengths, as is usual), or page by page in any order.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Where a process's deeds are written down.
+pub struct Recorder {
+    root: PathBuf,
+    log: PathBuf,
+}
+
+impl Recorder {
+    /// Of what happens below `root`, which does not exist yet; the log lies elsewhere.
+    pub fn new(root: &Path, log: &Path) -> Self {
+        Recorder { root: root.to_owned(), log: log.to_owned() }
+    }
+
+    /// What a process has to be started with.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        [("LD_PRELOAD", text(layer())), ("TARSIER_CUT_ROOT", text(&self.root)), ("TARSIER_CUT_LOG", text(&self.log))]
+    }
+
+    pub fn read(&self) -> Log {
+        Log::parse(fs::read(&self.log).expect("something was written down"), &self.root)
+    }
+}
+
+/// The compiled layer.
+fn layer() -> &'static Path {
+    static LAYER: OnceLock<PathBuf> = OnceLock::new();
+    LAYER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (source, built) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/power_cut.c"), "power_cut.so");
+        let own = folder.join(format!("{built}.{}", std::process::id()));
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&own)
+            .arg(source)
+            .status()
+            .expect("there is a C compiler");
+        assert!(status.success(), "{source} compiles");
+        // Another test may do the same right now.
+        fs::rename(&own, folder.join(built)).unwrap();
+        folder.join(built)
+    })
+}
+
+/// How unkind the cut is to what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing is lost: as after a kill.
+    None,
+    /// Everything is.
+    All,
+    /// Some names, and of each file what was written from some moment on; what is written then is torn.
+    Tail,
+    /// Names and lengths are there, what was written is zeros.
+    Zeros,
+    /// Some names, some pages, some torn.
+    Some,
+}
+
+impl Loss {
+    /// Is a file's length never more than what is in it?
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Loss::None | Loss::All | Loss::Tail)
+    }
+}
+
+pub struct Log {
+    bytes: Vec<u8>,
+    pub deeds: Vec<Deed>,
+}
+
+pub struct Deed {
+    /// By the wall clock, microseconds.
+    pub at_us: i64,
+    pub what: What,
+}
+
+/// Files are numbered in the order in which they were made; paths are relative to the root.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    Create {
+        file: usize,
+        path: PathBuf,
+    },
+    Write {
+        file: usize,
+        offset: u64,
+        data: Range<usize>,
+    },
+    Truncate {
+        file: usize,
+        length: u64,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    MakeFolder {
+        path: PathBuf,
+    },
+    /// None: a folder's.
+    Sync {
+        file: Option<usize>,
+    },
+    SyncAll,
+}
+
+const PAGE: u64 = 4096;
+const SECTOR: usize = 512;
+
+impl Log {
+    fn parse(bytes: Vec<u8>, root: &Path) -> Self {
+        const HEAD: usize = 33;
+        let mut deeds = Vec::new();
+        // An inode's number is used again when its file is gone.
+        let mut files: HashMap<u64, usize> = HashMap::new();
+        let mut made = 0;
+        let mut at = 0;
+        while at + HEAD <= bytes.len() {
+            let head = &bytes[at..at + HEAD];
+            let number = |from: usize| u64::from_le_bytes(head[from..from + 8].try_into().unwrap());
+            let length = |from: usize| u32::from_le_bytes(head[from..from + 4].try_into().unwrap()) as usize;
+            let first = at + HEAD..at + HEAD + length(25);
+            let second = first.end..first.end + length(29);
+            at = second.end;
+            let path = |of: &Range<usize>| {
+                let whole = PathBuf::from(std::str::from_utf8(&bytes[of.clone()]).expect("UTF-8"));
+                whole.strip_prefix(root).expect("below the root").to_owned()
+            };
+            let inode = number(9);
+            let file = files.get(&inode).copied();
+            let known = || file.unwrap_or_else(|| panic!("inode {inode} was made before"));
+            let what = match head[0] {
+                1 => {
+                    files.insert(inode, made);
+                    made += 1;
+                    What::Create { file: made - 1, path: path(&first) }
+                }
+                2 => What::Write { file: known(), offset: number(17), data: first.clone() },
+                3 => What::Truncate { file: known(), length: number(17) },
+                4 => What::Rename { from: path(&first), to: path(&second) },
+                5 => What::Remove { path: path(&first) },
+                6 => What::MakeFolder { path: path(&first) },
+                7 if inode == 0 => What::Sync { file: None },
+                7 => What::Sync { file: Some(known()) },
+                8 => What::SyncAll,
+                kind => panic!("a record of kind {kind}"),
+            };
+            deeds.push(Deed { at_us: number(1) as i64, what });
+        }
+        Log { bytes, deeds }
+    }
+
+    /// Makes `folder` what a disk may hold after a cut before the deed with this number.
+    pub fn left_by(&self, cut: usize, loss: Loss, random: &mut fastrand::Rng, folder: &Path) {
+        let (mut names_kept, mut files_kept, mut all_kept) = (0, HashMap::new(), 0);
+        for (n, deed) in self.deeds[..cut].iter().enumerate() {
+            match deed.what {
+                What::SyncAll => (names_kept, all_kept) = (n, n),
+                What::Sync { file } => {
+                    names_kept = n;
+                    file.map(|file| files_kept.insert(file, n));
+                }
+                _ => {}
+            }
+        }
+        let names_kept = match loss {
+            Loss::All => names_kept,
+            Loss::None | Loss::Zeros => cut,
+            Loss::Tail | Loss::Some => random.usize(names_kept..=cut),
+        };
+        let luck = [0.1, 0.5, 0.9][random.usize(..3)];
+        // Until which deed a file's writes get to the disk.
+        let mut tails: HashMap<usize, usize> = HashMap::new();
+        let mut names: BTreeMap<PathBuf, Option<usize>> = BTreeMap::new();
+        let mut contents: HashMap<usize, Vec<u8>> = HashMap::new();
+        for (n, deed) in self.deeds[..cut].iter().enumerate() {
+            let is_kept = |file: &usize| n < all_kept.max(files_kept.get(file).copied().unwrap_or(0));
+            match &deed.what {
+                What::Create { file, path } if n < names_kept => {
+                    names.insert(path.clone(), Some(*file));
+                }
+                What::MakeFolder { path } if n < names_kept => {
+                    names.insert(path.clone(), None);
+                }
+                What::Remove { path } if n < names_kept => {
+                    names.remove(path);
+                }
+                What::Rename { from, to } if n < names_kept => {
+                    if let Some(what) = names.remove(from) {
+                        names.insert(to.clone(), what);
+                    }
+                }
+                What::Truncate { file, length } if n < names_kept || is_kept(file) => {
+                    contents.entry(*file).or_default().resize(*length as usize, 0);
+                }
+                What::Write { file, offset, data } => {
+                    let content = contents.entry(*file).or_default();
+                    let data = &self.bytes[data.clone()];
+                    if is_kept(file) || loss == Loss::None {
+                        put(content, *offset, data);
+                    } else if loss == Loss::Zeros {
+                        let end = *offset as usize + data.len();
+                        content.resize(content.len().max(end), 0);
+                    } else if loss == Loss::Tail {
+                        let tail = *tails.entry(*file).or_insert_with(|| random.usize(names_kept.min(n)..=cut));
+                        match n.cmp(&tail) {
+                            Ordering::Less => put(content, *offset, data),
+                            Ordering::Equal => put(content, *offset, torn(data, random)),
+                            Ordering::Greater => {}
+                        }
+                    } else if loss == Loss::Some {
+                        for (at, page) in pages(*offset, data) {
+                            if random.f64() < luck {
+                                put(content, at, if random.u8(..) < 16 { torn(page, random) } else { page });
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        fs::create_dir_all(folder).unwrap();
+        let last = self.deeds[..cut].last().map_or(0, |deed| deed.at_us);
+        let at = UNIX_EPOCH + Duration::from_micros(last as u64);
+        for (path, what) in names {
+            let path = folder.join(path);
+            match what {
+                None => fs::create_dir_all(&path).unwrap(),
+                Some(file) => {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(&path, contents.get(&file).map_or(&[][..], |content| content)).unwrap();
+                    fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+                }
+            }
+        }
+    }
+}
+
+fn put(content: &mut Vec<u8>, offset: u64, data: &[u8]) {
+    let (from, to) = (offset as usize, offset as usize + data.len());
+    content.resize(content.len().max(to), 0);
+    content[from..to].copy_from_slice(data);
+}
+
+/// Some sectors of a write.
+fn torn<'a>(data: &'a [u8], random: &mut fastrand::Rng) -> &'a [u8] {
+    &data[..random.usize(..=data.len()) / SECTOR * SECTOR]
+}
+
+/// A write in the pieces in which it gets to the disk.
+fn pages(offset: u64, data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let begin = offset + at as u64;
+        let length = ((PAGE - begin % PAGE) as usize).min(data.len() - at);
+        let piece = &data[at..at + length];
+        at += length;
+        (length > 0).then_some((begin, piece))
+    })
+}

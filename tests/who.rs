@@ -1,0 +1,305 @@
+//! Who may come in, and how far: users, logins, tokens, on the real daemon.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use support::*;
+
+const PASSWORD: &str = "canary battery staple";
+
+/// Runs `tarsier` beside the daemon, with `input` in its pipe.
+fn tarsier(daemon: &Daemon, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tarsier"))
+        .args(arguments)
+        .current_dir(daemon.folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that fails early has closed its pipe.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn done(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn add_user(daemon: &Daemon, name: &str, more: &[&str]) {
+    done(tarsier(daemon, &[&["user", "add", name], more].concat(), &format!("{PASSWORD}\n")));
+}
+
+fn token(daemon: &Daemon, name: &str, more: &[&str]) -> String {
+    let secret = done(tarsier(daemon, &[&["token", "add", name], more].concat(), ""));
+    format!("Bearer {}", secret.trim())
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+fn ask(daemon: &Daemon, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let (status, headers, body) = daemon.send(method, path, headers, body);
+    Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+fn log_in(daemon: &Daemon, user: &str, password: &str) -> Answer {
+    let body = json!({"user": user, "password": password}).to_string();
+    ask(daemon, "POST", "/api/login", &[("Content-Type", "application/json")], &body)
+}
+
+/// The cookie of a login that must succeed.
+#[track_caller]
+fn cookie(daemon: &Daemon, user: &str) -> String {
+    let answer = log_in(daemon, user, PASSWORD);
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+fn camera(daemon: &Daemon, cookie: &str) -> u16 {
+    ask(daemon, "GET", "/api/cameras", &[("Cookie", cookie)], "").status
+}
+
+#[test]
+fn people_log_in_programs_have_tokens_and_both_can_be_shut_out() {
+    let mut daemon =
+        Daemon::builder().camera("yard", "source: none.mp4\n").camera("vault", "source: none.mp4\n").start();
+    assert_eq!(daemon.cameras().len(), 2, "without users everything is open");
+    let said = done(tarsier(&daemon, &["user", "add", "anna"], &format!("{PASSWORD}\n")));
+    assert!(said.contains("user anna is there, as admin"), "{said}");
+    assert_eq!(ask(&daemon, "GET", "/api/cameras", &[], "").status, 401, "seen at once");
+    add_user(&daemon, "bert", &["--camera", "yard"]);
+    assert!(refused(tarsier(&daemon, &["user", "add", "bert"], PASSWORD)).contains("already"));
+    assert!(refused(tarsier(&daemon, &["user", "add", "carl"], "short\n")).contains("at least 8"));
+    let list = done(tarsier(&daemon, &["user", "list"], ""));
+    assert_eq!(list.lines().count(), 2);
+    assert!(list.lines().nth(1).unwrap().ends_with(" yard") && !list.contains("argon"), "{list}");
+
+    let anna = cookie(&daemon, "anna");
+    let bert = cookie(&daemon, "bert");
+    let me = ask(&daemon, "GET", "/api/me", &[("Cookie", &bert)], "").json();
+    assert_eq!(me, json!({"user": "bert", "role": "viewer", "cameras": ["yard"]}));
+    let seen = ask(&daemon, "GET", "/api/cameras", &[("Cookie", &bert)], "").json();
+    assert_eq!(seen.as_array().unwrap().len(), 1);
+    for (who, camera, status) in [(&bert, "yard", 403), (&bert, "vault", 403), (&anna, "vault", 202)] {
+        let answer = ask(&daemon, "POST", &format!("/api/cameras/{camera}/restart"), &[("Cookie", who)], "");
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    for origin in ["http://evil.example", "null"] {
+        let headers = [("Cookie", anna.as_str()), ("Origin", origin)];
+        assert_eq!(ask(&daemon, "POST", "/api/cameras/vault/restart", &headers, "").status, 403);
+        let headers = [("Content-Type", "application/json"), ("Origin", origin)];
+        assert_eq!(ask(&daemon, "POST", "/api/login", &headers, "{}").status, 403);
+    }
+
+    // A program's way.
+    let metrics = token(&daemon, "prometheus", &["--camera", "yard", "--expires", "90d"]);
+    let text = ask(&daemon, "GET", "/metrics", &[("Authorization", &metrics)], "").body;
+    assert!(text.contains("{camera=\"yard\"}") && !text.contains("vault"), "{text}");
+    let listed = done(tarsier(&daemon, &["token", "list"], ""));
+    assert!(listed.contains("prometheus") && !listed.contains("tarsier_"), "{listed}");
+    done(tarsier(&daemon, &["token", "remove", "prometheus"], ""));
+    assert_eq!(ask(&daemon, "GET", "/metrics", &[("Authorization", &metrics)], "").status, 401);
+
+    // Logins live as long as they should: over a restart, until logging out, another password, or the user's end.
+    assert_eq!(daemon.terminate(secs(6)), Some(0));
+    daemon.restart();
+    assert_eq!(camera(&daemon, &anna), 200);
+    let second = cookie(&daemon, "anna");
+    let out = ask(&daemon, "POST", "/api/logout", &[("Cookie", &second)], "");
+    assert!(out.status == 204 && out.header("set-cookie").contains("Max-Age=0"), "{:?}", out.headers);
+    assert_eq!((camera(&daemon, &second), camera(&daemon, &anna)), (401, 200));
+    done(tarsier(&daemon, &["user", "password", "anna"], "another battery staple\n"));
+    assert_eq!(camera(&daemon, &anna), 401);
+    assert_eq!(log_in(&daemon, "anna", PASSWORD).status, 401);
+    done(tarsier(&daemon, &["user", "remove", "bert"], ""));
+    assert_eq!(camera(&daemon, &bert), 401);
+    let said = done(tarsier(&daemon, &["user", "remove", "anna"], ""));
+    assert!(said.contains("everything is open"), "{said}");
+    assert_eq!(daemon.cameras().len(), 2);
+    let found = grep_all(daemon.folder(), PASSWORD, &[]);
+    assert!(found.is_empty(), "a password in {found:?}");
+}
+
+#[test]
+fn admins_keep_users_over_http() {
+    let daemon = Daemon::builder().start();
+    let as_json = ("Content-Type", "application/json");
+    let add = |headers: &[(&str, &str)], body: Value| ask(&daemon, "POST", "/api/users", headers, &body.to_string());
+    let anna = json!({"name": "anna", "password": PASSWORD, "role": "admin"});
+    let viewer = json!({"name": "bert", "password": PASSWORD, "role": "viewer", "cameras": ["yard"]});
+    assert_eq!(add(&[as_json], viewer.clone()).status, 409, "the first has to be an admin");
+    assert_eq!(add(&[("Content-Type", "text/plain")], anna.clone()).status, 415);
+    let made = add(&[as_json], anna.clone());
+    assert_eq!((made.status, made.json()["cameras"].clone()), (201, Value::Null));
+    assert_eq!(add(&[as_json], viewer.clone()).status, 401, "from now on one has to log in");
+    let anna = cookie(&daemon, "anna");
+    let headers = [as_json, ("Cookie", anna.as_str())];
+    assert_eq!(add(&headers, viewer).status, 201);
+    for (body, status, words) in [
+        (json!({"name": "c d", "password": PASSWORD, "role": "viewer"}), 400, "no name"),
+        (json!({"name": "carl", "password": "short", "role": "viewer"}), 400, "at least 8"),
+        (json!({"name": "carl", "password": 12345678, "role": "viewer"}), 400, "`password`"),
+        (json!({"name": "carl", "password": PASSWORD, "role": "root"}), 400, "`role`"),
+        (json!({"name": "carl", "password": PASSWORD, "role": "admin", "cameras": []}), 400, "all cameras"),
+        (json!({"name": "anna", "password": PASSWORD, "role": "viewer"}), 409, "already"),
+    ] {
+        let answer = add(&headers, body);
+        assert!(answer.status == status && answer.body.contains(words), "{words}: {} {}", answer.status, answer.body);
+        assert!(!answer.body.contains("12345678"));
+    }
+    let list = ask(&daemon, "GET", "/api/users", &headers, "");
+    assert!(!list.body.contains("argon"), "{}", list.body);
+    let names: Vec<Value> = list.json()["users"].as_array().unwrap().iter().map(|user| user["name"].clone()).collect();
+    assert_eq!(names, ["anna", "bert"]);
+
+    let bert = cookie(&daemon, "bert");
+    let patch =
+        |name: &str, body: Value| ask(&daemon, "PATCH", &format!("/api/users/{name}"), &headers, &body.to_string());
+    let cameras = |body: Value| patch("bert", body).json()["cameras"].clone();
+    assert_eq!(cameras(json!({})), json!(["yard"]), "what is left out stays");
+    assert_eq!(cameras(json!({"cameras": null})), Value::Null);
+    assert_eq!(patch("anna", json!({"role": "viewer"})).status, 409, "an admin has to be left");
+    assert_eq!(patch("carl", json!({"role": "viewer"})).status, 404);
+    assert_eq!(ask(&daemon, "DELETE", "/api/users/anna", &headers, "").status, 409);
+    assert_eq!(patch("bert", json!({"password": "another battery staple"})).status, 200);
+    assert_eq!(camera(&daemon, &bert), 401, "the old password's logins are over");
+    assert_eq!(patch("anna", json!({"password": "another battery staple"})).status, 200);
+    assert_eq!(camera(&daemon, &anna), 200, "but not the one by which it was changed");
+    assert_eq!(ask(&daemon, "DELETE", "/api/users/bert", &headers, "").status, 204);
+    let large = format!("{{\"name\": \"{}\"}}", "a".repeat(100_000));
+    assert_eq!(ask(&daemon, "POST", "/api/users", &headers, &large).status, 413);
+}
+
+#[test]
+fn wrong_passwords_are_limited_and_the_right_one_has_to_wait_too() {
+    let daemon = Daemon::builder().start();
+    add_user(&daemon, "anna", &[]);
+    let anna = cookie(&daemon, "anna");
+    let mut refusals = 0;
+    let limited = loop {
+        let answer = log_in(&daemon, "anna", "wrong battery staple");
+        if answer.status == 429 {
+            break answer;
+        }
+        assert_eq!(answer.status, 401, "{}", answer.body);
+        refusals += 1;
+        assert!(refusals < 20, "nothing limits them");
+    };
+    assert!(refusals >= 5, "{refusals}: a few typing errors are free");
+    let wait: u64 = limited.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&wait) && limited.body.contains("wait"), "{wait} {}", limited.body);
+    let right = wait_for("the limit to hold for the right password", secs(60), || {
+        // Right behind one that is wrong, so that it comes within the wait.
+        log_in(&daemon, "anna", "wrong battery staple");
+        Some(log_in(&daemon, "anna", PASSWORD)).filter(|answer| answer.status == 429)
+    });
+    assert!(right.body.contains("wait"));
+    assert_eq!(camera(&daemon, &anna), 200, "who is in stays in");
+    let late = wait_for("the wait to be over", secs(90), || {
+        Some(log_in(&daemon, "anna", PASSWORD)).filter(|answer| answer.status != 429)
+    });
+    assert_eq!(late.status, 204, "{}", late.body);
+    let log = daemon.stderr();
+    assert!(log.contains("a login failed") && !log.contains("battery"), "{log}");
+}
+
+#[test]
+fn a_flood_of_logins_is_turned_away_and_keeps_nobody_who_is_in() {
+    let daemon = Daemon::builder().start();
+    add_user(&daemon, "anna", &[]);
+    let anna = cookie(&daemon, "anna");
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let attempts: Vec<_> = (0..60)
+            .map(|at| {
+                let (daemon, name) = (&daemon, format!("nobody{at}"));
+                scope.spawn(move || log_in(daemon, &name, "wrong battery staple").status)
+            })
+            .collect();
+        assert_eq!(camera(&daemon, &anna), 200);
+        attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect()
+    });
+    let hashed = statuses.iter().filter(|status| **status == 401).count();
+    assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
+    assert!(hashed <= 8, "many at one time gain nothing: {statuses:?}");
+}
+
+#[test]
+fn the_page_to_log_in_works_without_scripts_and_leads_only_home() {
+    let daemon = Daemon::builder().start();
+    add_user(&daemon, "anna", &[]);
+    let page = ask(&daemon, "GET", "/timeline?from=2026-01-31", &[("Accept", "text/html,*/*")], "");
+    assert_eq!((page.status, page.header("location")), (303, "/login?next=%2Ftimeline%3Ffrom%3D2026-01-31"));
+    let form = ask(&daemon, "GET", page.header("location"), &[("Accept", "text/html")], "");
+    assert!(form.body.contains("name=\"next\" value=\"/timeline?from=2026-01-31\""), "{}", form.body);
+    let send = |body: &str| {
+        let origin = daemon.url("");
+        let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Origin", origin.as_str())];
+        ask(&daemon, "POST", "/api/login", &headers, body)
+    };
+    let wrong = send("user=%3Cb%3Eanna&password=wrong+battery&next=%2Ftimeline");
+    assert_eq!((wrong.status, wrong.header("content-type")), (401, "text/html; charset=utf-8"));
+    assert!(wrong.body.contains("user and password do not fit") && wrong.body.contains("value=\"&lt;b&gt;anna\""));
+    assert!(!wrong.body.contains("wrong battery"));
+    for (next, leads_to) in
+        [("%2Ftimeline", "/timeline"), ("%2F%2Fevil.example", "/"), ("https%3A%2F%2Fevil.example", "/")]
+    {
+        let right = send(&format!("user=anna&password=canary+battery+staple&next={next}"));
+        assert_eq!((right.status, right.header("location")), (303, leads_to));
+        assert!(right.header("set-cookie").starts_with("tarsier_session="));
+    }
+}
+
+#[test]
+fn people_see_in_a_browser_why_they_are_not_let_in_and_come_to_where_they_wanted() {
+    let daemon = Daemon::builder().start();
+    add_user(&daemon, "anna", &[]);
+    let mut browser = Chromium::start();
+    browser.open(&daemon.url("/system"));
+    let fill = |browser: &mut Chromium, password: &str| {
+        browser.evaluate(&format!(
+            "document.querySelector('#user').value = 'anna'; document.querySelector('#password').value = '{password}'; \
+             document.querySelector('form').requestSubmit(); true"
+        ));
+    };
+    let wait_for_words = |browser: &mut Chromium, selector: &str, wanted: &str| {
+        let expression = format!("document.querySelector('{selector}')?.textContent ?? ''");
+        wait_for(wanted, secs(20), || browser.evaluate(&expression).as_str()?.contains(wanted).then_some(()));
+    };
+    wait_for_words(&mut browser, "button", "Log in");
+    fill(&mut browser, "wrong battery staple");
+    wait_for_words(&mut browser, "[role=alert]", "do not fit");
+    fill(&mut browser, PASSWORD);
+    wait_for_words(&mut browser, "main h1", "System");
+    assert_eq!(browser.evaluate("document.cookie"), "", "no script sees the login");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|complaint| complaint.contains("status of 401")), "{complaints:?}");
+    browser.evaluate("document.querySelector('#log-out button').click(); true");
+    wait_for_words(&mut browser, "button", "Log in");
+}
