@@ -29,10 +29,11 @@ fn events(daemon: &Daemon, camera: &str) -> Vec<Value> {
 }
 
 #[test]
-fn an_outage_is_listed_while_it_goes_on_and_ends_even_after_a_crash() {
+fn an_outage_is_listed_while_it_goes_on_and_over_a_crash() {
     let clip = Clip::spec().size(160, 120).fps(FPS).seconds(30.0).gop_seconds(1.0).make();
     let server = RtspServer::start(&[Mount::new("yard", &clip)]);
-    let source = server.url("yard");
+    let relay = Relay::to(server.port("yard"));
+    let source = server.url_through("yard", &relay);
     let yaml = format!(
         "source: {source}\nread_timeout: 2s\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous, audio: off }}\n"
     );
@@ -40,12 +41,14 @@ fn an_outage_is_listed_while_it_goes_on_and_ends_even_after_a_crash() {
     daemon.wait_for_camera("yard", secs(20), |status| status["recording"] == true);
     daemon.wait_for_recording("yard", secs(20), |row| row.bytes > 0);
     assert_eq!(daemon.open_gap("yard"), None);
-    drop(server);
+    relay.cut();
     let gap = wait_for("the gap that goes on", secs(20), || daemon.open_gap("yard"));
     assert_eq!(gap["cause"], "disconnected");
     assert!(daemon.gaps("yard").is_empty());
     daemon.kill();
     daemon.restart();
+    assert_eq!(daemon.open_gap("yard").as_ref(), Some(&gap), "it goes on");
+    relay.heal();
     let ended =
         wait_for("its end", secs(10), || daemon.gaps("yard").into_iter().find(|ended| ended["start"] == gap["start"]));
     assert_eq!(ended["cause"], "disconnected");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Archive;
 use super::disk::is_full;
@@ -41,6 +41,8 @@ const STALE: Duration = Duration::from_millis(700);
 /// Wait after a failed write before it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// A recording that turns out to have begun so much earlier is told anew.
+const WORTH_TELLING: TimeDelta = TimeDelta::milliseconds(100);
 /// A detector that is further behind is as good as down.
 const HOPELESS_LAG_US: i64 = 8_000_000;
 
@@ -177,6 +179,8 @@ struct State {
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
     retry_at: Option<Instant>,
+    /// The disk has refused something since the last packet was taken.
+    was_refused: bool,
     /// A file operation is under way: after a panic the file can't be trusted.
     in_file: bool,
     missing: Missing,
@@ -190,6 +194,8 @@ struct State {
 struct OpenFile {
     file: RecordingFile,
     row: Recording,
+    /// Its start as the index was told.
+    told_start: DateTime<Utc>,
     session: Arc<Session>,
     first_pts_us: i64,
     last_pts_us: i64,
@@ -249,6 +255,7 @@ impl CameraRecorder {
                 encoded_to: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
+                was_refused: false,
                 in_file: false,
                 missing: Missing::default(),
                 watched: (0, 0),
@@ -601,7 +608,10 @@ impl CameraRecorder {
                     Progress::CaughtUp => continue,
                     later => return later,
                 },
-                Read::Item(packet) => packet,
+                Read::Item(packet) => {
+                    state.was_refused = false;
+                    packet
+                }
             };
             if packet.track == Track::Video {
                 state.video_dts_us = packet.dts_us();
@@ -645,13 +655,12 @@ impl CameraRecorder {
     fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
         let stored_to = state.file.as_ref().map(OpenFile::end);
         let is_encoded = state.encoding.is_some();
-        let is_troubled = lock(&self.trouble).is_some();
         if let Err(later) = self.close_file(state) {
             return later.into();
         }
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
-            let cause = match is_troubled {
+            let cause = match state.was_refused {
                 true => GapCause::DiskError,
                 false if is_encoded => GapCause::Encoder,
                 false => GapCause::DiskTooSlow,
@@ -771,6 +780,7 @@ impl CameraRecorder {
         self.archive.index().put(row.clone());
         state.file = Some(OpenFile {
             file,
+            told_start: row.start,
             row,
             session: Arc::clone(&packet.session),
             first_pts_us,
@@ -804,6 +814,10 @@ impl CameraRecorder {
             // start is the other's end.
             if !open.follows {
                 open.row.start = open.row.start.min(open.session.utc(open.first_pts_us));
+                if open.told_start - open.row.start > WORTH_TELLING {
+                    open.told_start = open.row.start;
+                    self.archive.index().put(open.row.clone());
+                }
             }
             let pts_us = packet.pts_us();
             if pts_us > open.last_pts_us {
@@ -902,6 +916,7 @@ impl CameraRecorder {
             Trouble::Encoder => GapCause::Encoder,
         };
         since.into_iter().for_each(|since| state.missing.begins(since, cause));
+        state.was_refused |= trouble == Trouble::Disk;
         state.retry_at = Some(clock::monotonic() + RETRY);
         self.hindered(trouble, message);
     }

@@ -11,6 +11,8 @@ use super::recording::Gap;
 
 /// A continuous recording that ended so shortly before the process did ended because of it.
 const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
+/// A recording may end so much after the gap that follows it began.
+const LAST_PICTURES: TimeDelta = TimeDelta::seconds(1);
 /// That all is well is noted so often, at least.
 const NOTED_WITHIN: TimeDelta = TimeDelta::seconds(5);
 
@@ -92,8 +94,12 @@ pub fn after_last_life(
         }
         // The camera was back, and the gap's end was not written down any more.
         (Some(gap), Some((start, end))) if start > gap.since => Some((down(end), Some(start))),
-        // The last pictures before the gap went with the process.
-        (Some(gap), Some((_, end))) => Some((OpenGap { since: gap.since.min(end), ..gap }, None)),
+        // Its recording had not ended yet when the gap began; of its last pictures some went with the process. Or the
+        // camera was back, and what it sent first was older than the gap.
+        (Some(gap), Some((_, end))) => {
+            let is_back = end > gap.since + LAST_PICTURES;
+            Some((if is_back { down(end) } else { OpenGap { since: end, ..gap } }, None))
+        }
     }
 }
 
@@ -165,5 +171,6 @@ mod tests {
         assert_eq!(after(Some(gap(150)), None, 120), Some((gap(120), None)));
         assert_eq!(after(Some(gap(60)), Some((70, 90)), 60), Some((down(90), Some(at(70)))));
         assert_eq!(after(Some(gap(90)), Some((70, 89)), 60), Some((gap(89), None)));
+        assert_eq!(after(Some(gap(80)), Some((75, 89)), 60), Some((down(89), None)), "it sent what was older");
     }
 }

@@ -19,7 +19,7 @@ pub fn in_own_mounts(test: &str) -> bool {
     let status = Command::new("unshare")
         .args(if is_root { &["--mount"][..] } else { &["--user", "--map-root-user", "--mount"][..] })
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--include-ignored", "--exact", test, "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .expect("unshare is installed");
