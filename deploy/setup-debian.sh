@@ -16,11 +16,12 @@ build=(
     libopencv-core-dev libopencv-imgproc-dev
 )
 demo=(ffmpeg)
-# The RTSP server of the tests, systemd-analyze, a browser, and a Python for the reference detector.
+# The RTSP server of the tests, systemd-analyze, a browser, mkfs.ext4, a client and certificates for TLS, and a Python
+# for the reference detector.
 test=(
     python3 python3-gi python3-venv
     gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    systemd chromium
+    systemd chromium e2fsprogs curl openssl
 )
 # The version that Debian 12 has, as a wheel: Debian's own python3-opencv brings 200 MB of other things.
 reference=(opencv-python-headless==4.6.0.66 numpy==1.26.4)

@@ -77,7 +77,7 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
         daemon.wait_for_state(camera, "running", secs(30));
         wait_for_packets(&daemon, camera, 60.0);
     }
-    let memory_before = memory_kib(&daemon, "VmRSS");
+    let memory_before = daemon.memory_kib("VmRSS");
 
     let (cut_at, began) = (utc_now(), monotonic());
     relay.cut();
@@ -121,7 +121,7 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     assert_eq!(camera["recording"], false, "{camera}");
     assert!(daemon.recordings("blind").is_empty());
     daemon.wait_for_stderr("no keyframe in 60 s", secs(5));
-    let memory = memory_kib(&daemon, "VmRSS");
+    let memory = daemon.memory_kib("VmRSS");
     assert!(memory < memory_before + 60_000, "{memory_before} KiB became {memory} KiB");
 
     assert_eq!(server.stats("near").connections, 1);
@@ -132,12 +132,6 @@ fn a_camera_that_is_cut_off_for_20_s_comes_back_with_a_gap_and_the_others_do_not
     for path in recording_files(&daemon.archive()) {
         decodes_cleanly(&path).unwrap();
     }
-}
-
-fn memory_kib(daemon: &Daemon, key: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A port where nobody listens.
@@ -247,7 +241,7 @@ fn bad_sources_are_told_for_what_they_are_and_harm_nobody() {
     for (name, _, _) in &cameras {
         assert!(log.lines().any(|line| line.contains(&format!("camera={name}")) && line.contains("cause=")), "{name}");
     }
-    let peak = memory_kib(&daemon, "VmHWM");
+    let peak = daemon.memory_kib("VmHWM");
     assert!(peak < 400_000, "{peak} KiB at most");
     assert_eq!(server.stats("good").connections, 1);
     assert!(daemon.gaps("good").is_empty());

@@ -2,8 +2,10 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use support::*;
@@ -298,8 +300,178 @@ fn people_see_in_a_browser_why_they_are_not_let_in_and_come_to_where_they_wanted
     fill(&mut browser, PASSWORD);
     wait_for_words(&mut browser, "main h1", "System");
     assert_eq!(browser.evaluate("document.cookie"), "", "no script sees the login");
+    // A login that ends while a page is open leads back to the page to log in, and from there on.
+    browser.open(&daemon.url("/"));
+    done(tarsier(&daemon, &["user", "password", "anna"], &format!("{PASSWORD}\n")));
+    wait_for_words(&mut browser, "button", "Log in");
+    fill(&mut browser, PASSWORD);
+    wait_for_words(&mut browser, "title", "Wall");
     let complaints = browser.complaints();
     assert!(complaints.iter().all(|complaint| complaint.contains("status of 401")), "{complaints:?}");
     browser.evaluate("document.querySelector('#log-out button').click(); true");
     wait_for_words(&mut browser, "button", "Log in");
+}
+
+/// The daemon by its address file alone, for addresses that the other tests do not have.
+struct Serving {
+    child: Child,
+    port: u16,
+}
+
+impl Serving {
+    #[track_caller]
+    fn start(daemon: &Daemon) -> Self {
+        let address_file = daemon.folder().join("web.address");
+        let _ = fs::remove_file(&address_file);
+        let log = fs::File::create(daemon.stderr_path()).unwrap();
+        let child = run(daemon).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let port = wait_for("the daemon to serve", secs(30), || {
+            fs::read_to_string(&address_file).ok()?.trim().rsplit_once(':')?.1.parse().ok()
+        });
+        Serving { child, port }
+    }
+
+    fn hang_up(&self) {
+        // SAFETY: sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) }, 0);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(daemon: &Daemon) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarsier"));
+    command.args(["run"]).current_dir(daemon.folder()).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// What goes over `tarsier.yaml`.
+fn set(daemon: &Daemon, web: &str) {
+    fs::write(daemon.folder().join("tarsier.local.yaml"), format!("web: {{ {web} }}\n")).unwrap();
+}
+
+#[test]
+fn other_machines_reach_it_only_where_there_are_users() {
+    let mut daemon = Daemon::builder().prepare();
+    set(&daemon, "listen: \"0.0.0.0:0\"");
+    let output = run(&daemon).output().unwrap();
+    let said = refused(output);
+    assert!(said.contains("web.listen: 0.0.0.0:0 can be reached") && said.contains("tarsier user add NAME"), "{said}");
+    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    assert!(said.contains("tarsier.local.yaml:1:16: `web.listen`") && said.contains("tarsier user add NAME"), "{said}");
+    add_user(&daemon, "anna", &[]);
+    assert_eq!(done(tarsier(&daemon, &["check"], "")), "0 cameras, no problems\n");
+    daemon.restart();
+    assert_eq!(ask(&daemon, "GET", "/api/cameras", &[], "").status, 401);
+    assert_eq!(camera(&daemon, &cookie(&daemon, "anna")), 200);
+    let foreign = [("Host", "evil.example")];
+    assert_eq!(ask(&daemon, "GET", "/healthz", &foreign, "").status, 403);
+    assert!(refused(tarsier(&daemon, &["user", "remove", "anna"], "")).contains("last user"));
+    let anna = cookie(&daemon, "anna");
+    assert_eq!(ask(&daemon, "DELETE", "/api/users/anna", &[("Cookie", &anna)], "").status, 409);
+    assert!(daemon.stderr().contains("set web.tls"), "it says that nothing is encrypted");
+}
+
+#[track_caller]
+fn done_with(output: Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A key and a certificate for this machine that it signs itself.
+fn certificate(folder: &Path, name: &str) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=tarsier", "-addext", "subjectAltName=DNS:localhost,DNS:nvr.example.org,IP:127.0.0.1"])
+        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// What curl says that trusts this certificate alone; None where it does not trust the server.
+fn curl(daemon: &Daemon, trusted: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("curl")
+        .args(["-s", "-i", "--max-time", "20", "--cacert", trusted])
+        .args(arguments)
+        .current_dir(daemon.folder())
+        .output()
+        .unwrap();
+    match output.status.code() {
+        Some(0) => Some(String::from_utf8(output.stdout).unwrap()),
+        Some(60) => None,
+        _ => panic!("{output:?}"),
+    }
+}
+
+#[test]
+fn tls_serves_the_certificate_that_is_in_the_files_and_keeps_the_old_one_where_a_new_one_is_broken() {
+    let daemon = Daemon::builder().prepare();
+    let folder = daemon.folder();
+    certificate(folder, "old");
+    certificate(folder, "new");
+    let take = |name: &str| {
+        for kind in ["key", "pem"] {
+            fs::copy(folder.join(format!("{name}.{kind}")), folder.join(format!("web.{kind}"))).unwrap();
+        }
+    };
+    set(&daemon, "tls: { certificate: web.pem, key: web.key }, names: nvr.example.org");
+    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    assert!(said.contains("tarsier.local.yaml:1:28: `web.tls.certificate`") && said.contains("No such file"), "{said}");
+    take("old");
+    fs::copy(folder.join("new.key"), folder.join("web.key")).unwrap();
+    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    assert!(said.contains("`web.tls.key`") && said.contains("not the key of the certificate"), "{said}");
+    assert!(refused(run(&daemon).output().unwrap()).contains("not the key of the certificate"));
+    take("old");
+    add_user(&daemon, "anna", &[]);
+    assert_eq!(done(tarsier(&daemon, &["check"], "")), "0 cameras, no problems\n");
+
+    let serving = Serving::start(&daemon);
+    let url = |path: &str| format!("https://localhost:{}{path}", serving.port);
+    let healthy = |trusted: &str| curl(&daemon, trusted, &[&url("/healthz")]);
+    let answer = healthy("old.pem").expect("the old certificate");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("strict-transport-security: max-age="), "{answer}");
+    assert_eq!(healthy("new.pem"), None);
+    let body = json!({"user": "anna", "password": PASSWORD}).to_string();
+    let origin = format!("Origin: https://localhost:{}", serving.port);
+    let login = ["-H", "Content-Type: application/json", "-H", &origin, "-d", &body, &url("/api/login")];
+    let answer = curl(&daemon, "old.pem", &login).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("; Secure"), "{answer}");
+    let plain_origin = format!("Origin: http://localhost:{}", serving.port);
+    let login = ["-H", "Content-Type: application/json", "-H", &plain_origin, "-d", &body, &url("/api/login")];
+    assert!(curl(&daemon, "old.pem", &login).unwrap().starts_with("HTTP/1.1 403"));
+    let resolve = format!("nvr.example.org:{0}:127.0.0.1", serving.port);
+    let named = format!("https://nvr.example.org:{}/healthz", serving.port);
+    assert!(curl(&daemon, "old.pem", &["--resolve", &resolve, &named]).unwrap().starts_with("HTTP/1.1 200"));
+
+    fs::write(folder.join("web.pem"), "-----BEGIN CERTIFICATE-----\nnonsense\n").unwrap();
+    serving.hang_up();
+    daemon.wait_for_stderr("the certificate before goes on", secs(20));
+    assert!(healthy("old.pem").is_some(), "a broken file changes nothing");
+    let made = token(&daemon, "watch", &[]);
+    let header = format!("Authorization: {made}");
+    let alarms = || curl(&daemon, "old.pem", &["-H", &header, &url("/api/alarms")]).unwrap_or_default();
+    assert!(alarms().contains("\"kind\":\"tls\""), "{}", alarms());
+    take("new");
+    serving.hang_up();
+    wait_for("the new certificate", secs(20), || healthy("new.pem"));
+    assert_eq!(healthy("old.pem"), None);
+    let alarms = curl(&daemon, "new.pem", &["-H", &header, &url("/api/alarms")]).unwrap();
+    assert!(alarms.contains("\"alarms\":[]"), "{alarms}");
+
+    // Nobody speaks plain HTTP here.
+    let mut plain = std::net::TcpStream::connect(("127.0.0.1", serving.port)).unwrap();
+    plain.set_read_timeout(Some(secs(20))).unwrap();
+    write!(plain, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }

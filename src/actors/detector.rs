@@ -294,12 +294,9 @@ impl DetectorActor {
             MotionChange::Started { onset_us } => {
                 self.entry.counters.motion_events.fetch_add(1, Ordering::Relaxed);
                 self.entry.update(|status| status.motion = true);
-                let at = session.utc(onset_us);
-                let zones = self.config.zone_names(finding.zones);
-                tracing::info!(%at, cause = finding.cause.map(Cause::name), zones = zones.join(","), "motion");
-                let boxes = boxes(&finding);
-                self.registry.tell(Event::MotionStarted { camera, at, cause: finding.cause, zones, boxes });
-                self.begin_event(&session, onset_us, &finding);
+                let MotionEvent { start: at, cause, zones, boxes, .. } = self.begin_event(&session, onset_us, &finding);
+                tracing::info!(%at, cause = cause.map(Cause::name), zones = zones.join(","), "motion");
+                self.registry.tell(Event::MotionStarted { camera, at, cause, zones, boxes });
                 self.trigger_where_recorded(&session, seq, onset_us, onset_us, &finding);
             }
             MotionChange::Prolonged { onset_us, last_motion_us } => {
@@ -316,7 +313,8 @@ impl DetectorActor {
         }
     }
 
-    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64, finding: &Finding) {
+    /// Returns its row as it begins.
+    fn begin_event(&mut self, session: &Arc<Session>, onset_us: i64, finding: &Finding) -> MotionEvent {
         self.end_event(i64::MAX);
         let start = session.utc(onset_us);
         let row = MotionEvent {
@@ -327,7 +325,7 @@ impl DetectorActor {
         };
         self.index.put_event(row.clone());
         self.work.event = Some(OpenEvent {
-            row,
+            row: row.clone(),
             session: Arc::clone(session),
             onset_us,
             last_us: onset_us,
@@ -335,6 +333,7 @@ impl DetectorActor {
             strongest: 0.0,
             recorded_us: None,
         });
+        row
     }
 
     fn end_event(&mut self, end_us: i64) {

@@ -27,11 +27,12 @@ const SHORT_BYTES: u64 = 2_000_000_000;
 const ROOM_ALARM: &str = "disk_low";
 const CLOCK_ALARM: &str = "clock_stepped";
 const INDEX_ALARM: &str = "index";
-/// The alarm of a disk that stalls. It ends by itself.
+/// Alarms of a disk that stalls, and of one that keeps nothing. They end by themselves.
 const SLOW_ALARM: &str = "disk_slow";
+const SYNC_ALARM: &str = "disk_sync";
 /// A turn of the archive's thread writes a few megabytes: a disk that takes so long for them stalls.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// A disk that has not stalled for so long is well again.
+/// A disk with which nothing was wrong for so long is well again.
 const WELL_AFTER: Duration = Duration::from_secs(30);
 /// How often a thread that asks no disk looks.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -100,24 +101,30 @@ fn has_disk(registry: &Registry) -> bool {
     registry.alarms().iter().all(|alarm| alarm.kind != DISK_ALARM)
 }
 
-/// Tells when the disk stalls: those who wait for it can't.
+/// Tells when the disk stalls, or keeps nothing: those who wait for it can't.
 fn watch(archive: &Archive, registry: &Registry) {
-    let mut stalled: Option<Instant> = None;
+    let root = archive.root().display();
+    let too_slow = format!(
+        "the disk of {root} is too slow: it stalls for more than {} s, or does not take what the cameras send (look at its health and who else uses it; the cameras' rings bridge about ten seconds)",
+        STALLED_AFTER.as_secs()
+    );
+    let mut last: BTreeMap<&str, Instant> = BTreeMap::new();
     while !archive.is_stopped() {
         let now = clock::monotonic();
-        if archive.busy_since().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_AFTER) {
-            stalled = Some(now);
-            let root = archive.root().display();
-            let message = format!(
-                "the disk of {root} stalls: a write takes longer than {} s (look at its health and who else uses it; the cameras' rings bridge about ten seconds)",
-                STALLED_AFTER.as_secs()
-            );
-            if registry.raise_alarm(SLOW_ALARM, None, clock::utc_now(), message.clone()) {
-                tracing::warn!("{message}");
+        let is_slow = archive.take_too_slow()
+            || archive.busy_since().is_some_and(|since| now.saturating_duration_since(since) >= STALLED_AFTER);
+        for (kind, trouble) in
+            [(SLOW_ALARM, is_slow.then(|| too_slow.clone())), (SYNC_ALARM, archive.take_sync_trouble())]
+        {
+            if let Some(message) = trouble {
+                last.insert(kind, now);
+                if registry.raise_alarm(kind, None, clock::utc_now(), message.clone()) {
+                    tracing::warn!("{message}");
+                }
+            } else if last.get(kind).is_some_and(|last| now.saturating_duration_since(*last) >= WELL_AFTER) {
+                last.remove(kind);
+                registry.clear_alarm(kind, None);
             }
-        } else if stalled.is_some_and(|last| now.saturating_duration_since(last) >= WELL_AFTER) {
-            stalled = None;
-            registry.clear_alarm(SLOW_ALARM, None);
         }
         archive.wait_for_stop(WATCH_EVERY);
     }

@@ -522,7 +522,11 @@ impl Supervisor {
                     ("archive.layout", old.archive.layout.as_str() != new.archive.layout.as_str()),
                     ("archive.timezone", old.archive.layout.zone() != new.archive.layout.zone()),
                     ("archive.sync", old.archive.sync != new.archive.sync),
-                    ("web.listen", old.web != new.web),
+                    ("web.listen", old.web.listen != new.web.listen),
+                    ("web.address_file", old.web.address_file != new.web.address_file),
+                    ("web.names", old.web.names != new.web.names),
+                    ("web.tls", old.web.tls.is_some() != new.web.tls.is_some()),
+                    ("web.allow_local", old.web.allow_local != new.web.allow_local),
                     ("log.path", old.log.path != new.log.path),
                 ] {
                     if differs {

@@ -1,23 +1,27 @@
-//! Is the archive's disk there? A disk that is not mounted leaves an empty folder in its place, and what is written
-//! there fills the wrong disk and is hidden when the right one comes back.
+//! Is the archive's disk there, and is the archive ours? A disk that is not mounted leaves an empty folder in its
+//! place, and what is written there fills the wrong disk and is hidden when the right one comes back.
 //!
 //! The archive's root holds a marker. That it was there, and on which file system, is remembered outside of it. Where
-//! the marker is gone and the file system is another one, nothing is written until it is back.
+//! the marker is gone and the file system is another one, nothing is written until it is back. A lock beside the marker
+//! keeps a second process out, whenever the disk comes.
 //!
 //! Does not belong here: disks that are there and refuse ([`super::disk`]).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::disk::is_full;
 
 /// The marker's file in the archive's root.
 pub const MARKER_NAME: &str = ".tarsier-archive";
+/// Held while a process records into the archive. Holds the moment up to which all is written that was told.
+pub const LOCK_NAME: &str = "index.lock";
 /// The file that remembers it, outside of the archive.
 pub const NOTE_NAME: &str = ".tarsier-archive-seen";
 
@@ -28,6 +32,10 @@ pub struct Home {
     /// None: nobody watches.
     note: Option<PathBuf>,
     seen: Mutex<Option<Seen>>,
+    /// None as long as nothing was locked: the disk is not there, or its file system knows no locks.
+    lock: Mutex<Option<Arc<File>>>,
+    /// Held by who takes the lock, while a disk is asked that may hang.
+    taking: Mutex<()>,
 }
 
 /// What was seen of the archive when it was there.
@@ -54,6 +62,18 @@ pub fn is_not_mounted(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotMounted>())
 }
 
+/// Another process records into the archive.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the archive {} is in use by another tarsier: stop that one, or give this one its own archive.path", root.display())]
+pub struct InUse {
+    root: PathBuf,
+}
+
+/// Does the error say that another process records into the archive?
+pub fn is_in_use(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<InUse>())
+}
+
 impl Home {
     /// Of an archive that nobody watches over.
     pub fn unwatched(root: &Path) -> Self {
@@ -66,11 +86,38 @@ impl Home {
         let seen = fs::read(&note).ok().and_then(|json| serde_json::from_slice::<Seen>(&json).ok());
         // One of another path says nothing of this.
         let seen = seen.filter(|seen| seen.archive == root);
-        Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen) }
+        Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen), ..Home::default() }
     }
 
-    /// Is it there? Makes its folder and its marker where it never was, or where somebody took them away.
+    /// Is it there, and ours? Makes its folder and its marker where it never was, or where somebody took them away, and
+    /// takes the lock where it is not held.
     pub fn check(&self) -> io::Result<()> {
+        self.check_marker()?;
+        self.take_lock()
+    }
+
+    fn take_lock(&self) -> io::Result<()> {
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.root.join(LOCK_NAME);
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let there = fs::metadata(&path).map(identity).ok();
+        let ours = self.held().clone().and_then(|file| file.metadata().ok()).map(identity);
+        if ours.is_some() && ours == there {
+            return Ok(());
+        }
+        // A disk without room for an empty file, or that is read-only, says so to who writes.
+        let opened = File::options().write(true).create(true).truncate(false).open(&path);
+        let Ok(file) = opened else { return Ok(()) };
+        match file.try_lock() {
+            Ok(()) => *self.held() = Some(Arc::new(file)),
+            Err(TryLockError::WouldBlock) => return Err(io::Error::other(InUse { root: self.root.clone() })),
+            // A file system without locks: nobody can be kept out.
+            Err(TryLockError::Error(_)) => {}
+        }
+        Ok(())
+    }
+
+    fn check_marker(&self) -> io::Result<()> {
         let Some(note) = &self.note else { return fs::create_dir_all(&self.root) };
         // Not held while a disk is asked that may hang.
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -100,7 +147,30 @@ impl Home {
 
     /// Was it somewhere else, and is not there now? Other trouble is no reason to think so.
     pub fn is_missing(&self) -> bool {
-        self.check().is_err_and(|error| is_not_mounted(&error))
+        self.check_marker().is_err_and(|error| is_not_mounted(&error))
+    }
+
+    /// Notes that all is written that was told up to this moment. Takes no room that it has not taken before.
+    pub fn note(&self, at: DateTime<Utc>) {
+        let Some(file) = self.held().clone() else { return };
+        let line = format!("{}\n", at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        if let Err(error) = file.write_all_at(line.as_bytes(), 0) {
+            tracing::debug!(%error, "that all is well cannot be noted");
+        }
+    }
+
+    /// The last note of whoever had the archive last.
+    pub fn noted(&self) -> Option<DateTime<Utc>> {
+        fs::read_to_string(self.root.join(LOCK_NAME)).ok()?.trim().parse().ok()
+    }
+
+    /// Lets another process have it.
+    pub fn release(&self) {
+        *self.held() = None;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, now: Seen) {
@@ -167,6 +237,7 @@ mod tests {
         seen_elsewhere(&home);
         fs::remove_file(root.join(MARKER_NAME)).unwrap();
         fs::remove_file(folder.path().join(NOTE_NAME)).unwrap();
+        drop(home);
         Home::watched(&root, folder.path()).check().unwrap();
     }
 
@@ -191,7 +262,47 @@ mod tests {
     #[test]
     fn where_nobody_watches_nothing_is_left_behind() {
         let folder = tempfile::tempdir().unwrap();
-        Home::unwatched(folder.path()).check().unwrap();
+        Home::unwatched(folder.path()).check_marker().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_noted_is_there_for_the_next_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::unwatched(folder.path());
+        home.note(DateTime::UNIX_EPOCH);
+        assert_eq!(home.noted(), None, "it is not ours yet");
+        home.check().unwrap();
+        let moments = [1_700_000_000_123_456, 1_700_000_002_000_000].map(|us| DateTime::from_timestamp_micros(us));
+        for moment in moments {
+            home.note(moment.unwrap());
+            assert_eq!(home.noted(), moment);
+        }
+        home.release();
+        let next = Home::unwatched(folder.path());
+        next.check().unwrap();
+        assert_eq!(next.noted(), moments[1]);
+        fs::write(folder.path().join(LOCK_NAME), [0; 28]).unwrap();
+        assert_eq!(next.noted(), None, "a cut took it");
+    }
+
+    #[test]
+    fn a_disk_that_comes_late_is_locked_when_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("archive");
+        fs::write(&root, "in its place").unwrap();
+        let (first, second) = (Home::watched(&root, folder.path()), Home::unwatched(&root));
+        assert!(first.check().is_err() && second.check().is_err());
+        fs::remove_file(&root).unwrap();
+        first.check().unwrap();
+        let error = second.check().unwrap_err();
+        assert!(is_in_use(&error) && error.to_string().contains("another tarsier"), "{error}");
+        first.check().unwrap();
+        // The disk is another one now.
+        fs::rename(&root, folder.path().join("old")).unwrap();
+        first.check().unwrap();
+        assert!(second.check().is_err());
+        drop(first);
+        second.check().unwrap();
     }
 }

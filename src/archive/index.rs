@@ -12,7 +12,6 @@ mod reader;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,7 +24,7 @@ use self::journal::Journals;
 use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
-use super::home::Home;
+use super::home::{self, Home};
 use super::state::StateDb;
 use crate::clock;
 use crate::domain::camera::GapCause;
@@ -34,8 +33,6 @@ use crate::domain::score::{self, Minute, Score, Series};
 
 /// The index's file in the archive's root.
 pub const FILE_NAME: &str = "index.db";
-/// Held while a process records into the archive.
-pub const LOCK_NAME: &str = "index.lock";
 
 /// A minute is written so long after its end: the detector may be behind.
 const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(5);
@@ -52,8 +49,8 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 /// Why the index could not be opened or asked.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    #[error("the archive {} is in use by another tarsier: stop that one, or give this one its own archive.path", root.display())]
-    InUse { root: PathBuf },
+    #[error("{0}")]
+    InUse(std::io::Error),
     #[error("the archive {} has no index: `tarsier recordings repair` makes one from its journals and files", root.display())]
     Missing { root: PathBuf },
     #[error("the index {} cannot be read: {source}", path.display())]
@@ -76,9 +73,6 @@ struct Handle {
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
     state: StateDb,
-    /// Held while this process records; its time is that of the last note, see [`Index::note_alive`]. None where the
-    /// archive was not there.
-    lock: Option<Arc<File>>,
     alive_before: Option<DateTime<Utc>>,
 }
 
@@ -89,6 +83,8 @@ struct Shared {
     next_id: AtomicI64,
     /// Written to since the last sync.
     unsynced: AtomicBool,
+    /// It is to be noted that all is well, see [`Index::note_alive`].
+    notes_alive: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -110,8 +106,6 @@ struct State {
     /// The database does not know yet what the journals say.
     wants_replay: bool,
     ask: Ask,
-    /// Whose time notes that all was well; None: nobody wants it noted yet.
-    alive: Option<Arc<File>>,
     ended: bool,
 }
 
@@ -137,14 +131,17 @@ impl Index {
     pub fn open_at(archive_root: &Path, home: Home) -> Result<Index, IndexError> {
         let now = clock::utc_now();
         let path = archive_root.join(FILE_NAME);
-        let prepared = home.check().map_err(|error| error.to_string());
-        // A disk that comes late finds nobody else: the place was ours.
-        let (lock, alive_before) = if prepared.is_ok() { lock(archive_root)? } else { (None, None) };
+        let alive_before = home.noted();
+        let prepared = match home.check() {
+            Err(error) if home::is_in_use(&error) => return Err(IndexError::InUse(error)),
+            checked => checked.map_err(|error| error.to_string()),
+        };
         let shared = Shared {
             reader: IndexReader::new(path.clone()),
             // What is given out before the index could be read is larger than all that is in it.
             next_id: AtomicI64::new(first_id(now)),
             unsynced: AtomicBool::new(false),
+            notes_alive: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
             home,
@@ -189,7 +186,6 @@ impl Index {
                 opened: now,
                 closed_before,
                 state: StateDb::of(archive_root),
-                lock: lock.map(Arc::new),
                 alive_before,
             }),
         })
@@ -420,7 +416,7 @@ impl Index {
     /// From now on it is noted, every few seconds, that all is written that was told. Where a crash leaves nothing
     /// open of a camera, it misses what came after the last note. For when each camera has told what it misses.
     pub fn note_alive(&self) {
-        self.shared().lock().alive = self.handle.lock.clone();
+        self.shared().notes_alive.store(true, Ordering::SeqCst);
     }
 
     /// The last note of the process that had the archive before this one.
@@ -487,13 +483,6 @@ impl State {
         });
     }
 
-    /// All that was queued before this moment is written.
-    fn note_alive(&self, at: DateTime<Utc>) {
-        if let Some(Err(error)) = self.alive.as_ref().map(|lock| lock.set_modified(at.into())) {
-            tracing::debug!(%error, "that all is well cannot be noted");
-        }
-    }
-
     /// The database is a new one, for this reason.
     fn begun_anew(&mut self, why: String) {
         self.rebuilding = Some(why);
@@ -553,21 +542,7 @@ impl Drop for Handle {
         self.shared.changed.notify_all();
         let waited = self.shared.changed.wait_timeout_while(state, END_WITHIN, |state| !state.ended);
         drop(waited);
-    }
-}
-
-/// Takes the archive for this process, and tells when the last one was known to be well.
-fn lock(archive_root: &Path) -> Result<(Option<File>, Option<DateTime<Utc>>), IndexError> {
-    let path = archive_root.join(LOCK_NAME);
-    let alive_before = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok().map(DateTime::from);
-    // Not cut, which would be a note.
-    let Ok(file) = File::options().write(true).create(true).truncate(false).open(path) else {
-        return Ok((None, alive_before));
-    };
-    match file.try_lock() {
-        // On a file system without locks nobody can be kept out.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok((Some(file), alive_before)),
-        Err(TryLockError::WouldBlock) => Err(IndexError::InUse { root: archive_root.to_owned() }),
+        self.shared.home.release();
     }
 }
 

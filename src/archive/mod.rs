@@ -13,6 +13,7 @@ pub mod disk;
 mod encoding;
 pub mod export;
 pub mod file;
+pub mod holes;
 pub mod home;
 pub mod index;
 pub mod mkv;
@@ -63,8 +64,12 @@ pub struct Archive {
     has_unfinished: AtomicBool,
     needs_room: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
-    /// When the turn began that is under way.
+    /// When the turn began that is under way, and when the sync did.
     turn_began: Mutex<Option<Instant>>,
+    sync_began: Mutex<Option<Instant>>,
+    /// Why a sync failed, and that a camera lost packets while it waited for the disk: not told yet.
+    sync_trouble: Mutex<Option<String>>,
+    was_too_slow: AtomicBool,
 }
 
 enum Turn {
@@ -88,8 +93,10 @@ impl Archive {
             has_unfinished: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             turn_began: Mutex::new(None),
+            sync_began: Mutex::new(None),
+            sync_trouble: Mutex::new(None),
+            was_too_slow: AtomicBool::new(false),
         });
-        let own_turns = archive.turns.clone();
         let working = Arc::downgrade(&archive);
         thread::Builder::new().name("archive".into()).spawn(move || {
             let note = |began| {
@@ -102,8 +109,8 @@ impl Archive {
                 let wants_more = recorder.turn();
                 note(None);
                 if wants_more {
-                    // More is there: behind the other cameras.
-                    let _ = own_turns.send(Turn::Of(recorder));
+                    // Behind the other cameras, and once: it may have been noticed meanwhile.
+                    recorder.notice();
                 }
             }
         })?;
@@ -125,9 +132,20 @@ impl Archive {
         &self.root
     }
 
-    /// When the archive's thread began with what it does now: long ago where the disk stalls.
+    /// Since when the disk is waited for, by who writes or who makes it durable: long ago where it stalls.
     pub fn busy_since(&self) -> Option<Instant> {
-        *self.turn_began.lock().unwrap_or_else(PoisonError::into_inner)
+        let began = |of: &Mutex<Option<Instant>>| *of.lock().unwrap_or_else(PoisonError::into_inner);
+        [began(&self.turn_began), began(&self.sync_began)].into_iter().flatten().min()
+    }
+
+    /// Why something could not be made durable since the last call.
+    pub fn take_sync_trouble(&self) -> Option<String> {
+        self.sync_trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Did a camera lose packets since the last call, because the disk did not take them in time?
+    pub fn take_too_slow(&self) -> bool {
+        self.was_too_slow.swap(false, Ordering::AcqRel)
     }
 
     pub fn index(&self) -> &Index {
@@ -182,17 +200,25 @@ impl Archive {
 
     /// Makes all that was written survive a power cut: once for all cameras, and only where something was written.
     fn sync_now(&self) {
-        let is_dirty = self.dirty.swap(false, Ordering::AcqRel) | self.index.take_unsynced();
-        if is_dirty && let Err(error) = disk::sync_file_system(&self.root) {
+        if !(self.dirty.swap(false, Ordering::AcqRel) | self.index.take_unsynced()) {
+            return;
+        }
+        let note = |began| *self.sync_began.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        note(Some(clock::monotonic()));
+        let synced = disk::sync_file_system(&self.root);
+        note(None);
+        if let Err(error) = synced {
             self.dirty.store(true, Ordering::Release);
-            tracing::error!(archive = %self.root.display(), %error, "cannot make recordings durable");
+            let root = self.root.display();
+            let trouble = format!("what is recorded in {root} cannot be made durable: {error} (check the disk)");
+            *self.sync_trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         }
     }
 
     /// What a failed write means, for a person; asks for room where the disk is full.
     fn explain(&self, error: &io::Error) -> String {
         let root = self.root.display();
-        if home::is_not_mounted(error) {
+        if home::is_not_mounted(error) || home::is_in_use(error) {
             return error.to_string();
         }
         match error.kind() {

@@ -36,6 +36,10 @@ use crate::pool::{Pool, panic_text};
 
 /// Packets that one turn on the archive's thread may take before other cameras get theirs.
 const PACKETS_A_TURN: usize = 256;
+/// And so long it may go on, where the disk is slow.
+const TURN_AT_MOST: Duration = Duration::from_millis(200);
+/// A disk that was too slow so shortly ago still is.
+const STILL_SLOW: Duration = Duration::from_secs(30);
 /// What is buffered for longer is written though its fragment is not full: the camera may have gone silent.
 const STALE: Duration = Duration::from_millis(700);
 /// Wait after a failed write before it is tried again.
@@ -184,6 +188,8 @@ struct State {
     /// A file operation is under way: after a panic the file can't be trusted.
     in_file: bool,
     missing: Missing,
+    /// When packets were lost last because they were not stored in time.
+    overtaken_at: Option<Instant>,
     /// Session and time up to which the detector has looked, or from which it should.
     watched: (u64, i64),
     backoff: Backoff,
@@ -206,6 +212,12 @@ struct OpenFile {
     /// Where the state machine would begin this file again.
     begin_seq: u64,
     flushed_at: Instant,
+}
+
+/// What is left of a turn.
+struct Budget {
+    packets: usize,
+    until: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -258,6 +270,7 @@ impl CameraRecorder {
                 was_refused: false,
                 in_file: false,
                 missing: Missing::default(),
+                overtaken_at: None,
                 watched: (0, 0),
                 backoff: Backoff::default(),
                 turn_began: None,
@@ -439,7 +452,7 @@ impl CameraRecorder {
         if let Err(NotNow::Disk) = self.store_encoded(state) {
             return Progress::Blocked;
         }
-        let mut budget = PACKETS_A_TURN;
+        let mut budget = Budget { packets: PACKETS_A_TURN, until: clock::monotonic() + TURN_AT_MOST };
         let mut progress = self.advance(state, &mut budget);
         while progress == Progress::CaughtUp
             && let Some(sighting) = state.sightings.front().copied()
@@ -585,7 +598,7 @@ impl CameraRecorder {
     }
 
     /// Runs the state machine's steps over the ring.
-    fn advance(&self, state: &mut State, budget: &mut usize) -> Progress {
+    fn advance(&self, state: &mut State, budget: &mut Budget) -> Progress {
         loop {
             let Some(seq) = state.recorder.cursor() else {
                 let Some(newest) = self.ring.newest() else { return Progress::CaughtUp };
@@ -595,13 +608,13 @@ impl CameraRecorder {
                 state.recorder.begin(session, start, None);
                 continue;
             };
-            if *budget == 0 {
+            if budget.packets == 0 || clock::monotonic() >= budget.until {
                 return Progress::Busy;
             }
             if state.encoding.as_ref().is_some_and(Encoding::is_full) {
                 return Progress::Encoding;
             }
-            *budget -= 1;
+            budget.packets -= 1;
             let packet = match self.ring.read(seq) {
                 Read::Empty => return Progress::CaughtUp,
                 Read::Overtaken { resume } => match self.overtaken(state, seq, resume) {
@@ -651,6 +664,16 @@ impl CameraRecorder {
         }
     }
 
+    /// The last keyframe in the older half of what the ring holds from `seq` on; `seq` where there is none.
+    fn keyframe_ahead(&self, seq: u64) -> u64 {
+        let (Some(oldest), Some(newest)) = (self.ring.get(seq), self.ring.newest()) else { return seq };
+        if oldest.session.id != newest.session.id {
+            return seq;
+        }
+        let middle_us = oldest.pts_us().midpoint(newest.pts_us());
+        self.ring.start_for(newest.session.id, middle_us).map_or(seq, |start| start.max(seq))
+    }
+
     /// The ring let packets go that were to be stored: the disk was too slow for too long.
     fn overtaken(&self, state: &mut State, seq: u64, resume: u64) -> Progress {
         let stored_to = state.file.as_ref().map(OpenFile::end);
@@ -658,6 +681,11 @@ impl CameraRecorder {
         if let Err(later) = self.close_file(state) {
             return later.into();
         }
+        let now = clock::monotonic();
+        let again =
+            state.overtaken_at.replace(now).is_some_and(|last| now.saturating_duration_since(last) < STILL_SLOW);
+        // With some of the ring ahead, gaps and files are few and long instead of many and short.
+        let resume = if again { self.keyframe_ahead(resume) } else { resume };
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
             let cause = match state.was_refused {
@@ -665,6 +693,9 @@ impl CameraRecorder {
                 false if is_encoded => GapCause::Encoder,
                 false => GapCause::DiskTooSlow,
             };
+            if cause == GapCause::DiskTooSlow {
+                self.archive.was_too_slow.store(true, Ordering::Release);
+            }
             // Where nothing was stored yet, the oldest that is left is the nearest to what is gone.
             let after = || self.ring.get(resume).or_else(|| self.ring.newest());
             let since = stored_to.or_else(|| after().map(|packet| packet.session.utc(packet.pts_us())));

@@ -14,11 +14,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::file::{self, RepairError, Repaired};
+use super::holes;
 use super::index::{Index, IndexError};
 use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
-use crate::domain::camera::Reason;
+use crate::domain::camera::{GapCause, Reason};
 use crate::domain::missing::{OpenGap, Remains, after_last_life};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
@@ -200,6 +201,9 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
             let end = row.end.filter(|_| repaired.already_complete);
             let end = end.unwrap_or(start + (repaired.end - repaired.meta.start));
             count(&row.path, &repaired, report);
+            if !repaired.already_complete {
+                lost(index, &row, end, report);
+            }
             index.put(Recording {
                 start,
                 end: Some(end),
@@ -212,11 +216,21 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
         }
         Ok(None) => {
             tracing::info!(camera = %row.camera, "the recording {} held no packet and is deleted", row.path);
+            lost(index, &row, row.start, report);
             index.remove(row.id);
             report.empty += 1;
             row.start
         }
         Err(error) => give_up(root, index, row, &error.to_string(), report),
+    }
+}
+
+/// Of a recording that had been closed, a power cut took what was after this moment: what followed it knows nothing of
+/// that.
+fn lost(index: &Index, row: &Recording, from: DateTime<Utc>, report: &mut RecoveryReport) {
+    if let Some(end) = row.end.filter(|end| *end > from) {
+        report.gaps += 1;
+        index.add_gap(Gap { camera: row.camera.clone(), start: from, end: Some(end), cause: GapCause::Down });
     }
 }
 
@@ -323,12 +337,23 @@ impl Scan<'_> {
             self.report.replayed(replay(self.root, self.index, Days::All, self.stop)?);
         }
         if self.index.closed_before().is_none() {
-            self.recent = self.index.latest()?.iter().filter_map(|row| row.end).max().map(|end| end - RECENT);
+            self.recent = self.last_end()?.map(|end| end - RECENT);
         }
         self.walk()?;
         self.second_look()?;
         self.drop_rows()?;
+        self.flush()?;
+        if self.index.closed_before().is_none()
+            && let Some(last) = self.last_end()?
+        {
+            self.report.gaps += holes::fill(self.index, last - RECENT)?;
+        }
         self.flush()
+    }
+
+    /// Where the newest closed recording ends.
+    fn last_end(&self) -> Result<Option<DateTime<Utc>>, IndexError> {
+        Ok(self.index.latest()?.iter().filter_map(|row| row.end).max())
     }
 
     fn check_stop(&self) -> Result<(), Ended> {
@@ -917,6 +942,57 @@ pub(super) mod tests {
         let [after] = &rows(&index)[..] else { panic!("one row") };
         assert!(after.complete);
         assert_eq!(after.bytes, fs::metadata(&path).unwrap().len());
+    }
+
+    #[test]
+    fn what_a_power_cut_took_of_a_closed_file_is_a_gap() {
+        let place = Place::new();
+        let row = closed(row(1, "yard", minutes_ago(5)));
+        let bytes = place.write(&row, true);
+        {
+            place.open().put(Recording { bytes, ..row.clone() });
+        }
+        let file = fs::OpenOptions::new().write(true).open(place.root().join(&row.path)).unwrap();
+        file.set_len(bytes / 2).unwrap();
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        place.scan(&index);
+        let [after] = &rows(&index)[..] else { panic!("one row") };
+        assert!(after.end < row.end, "{after:?}");
+        let told = gaps(&index).into_iter().find(|gap| gap.start == after.end.unwrap()).expect("a gap from its end on");
+        assert_eq!((told.end, told.cause), (row.end, GapCause::Down));
+    }
+
+    #[test]
+    fn what_a_crash_took_between_two_files_that_nobody_knew_is_a_gap() {
+        let place = Place::new();
+        let start = minutes_ago(5);
+        let continuous = |id, camera: &str, second| Recording {
+            reason: Reason::Continuous,
+            ..row(id, camera, start + TimeDelta::seconds(second))
+        };
+        place.write(&continuous(1, "yard", 0), false);
+        place.write(&continuous(2, "yard", 20), false);
+        // Told already, but for a moment.
+        let (first, second) = (continuous(3, "door", 0), continuous(4, "door", 20));
+        for row in [&first, &second] {
+            place.write(row, true);
+        }
+        place.open().add_gap(Gap {
+            camera: "door".into(),
+            start: first.start + TimeDelta::milliseconds(3500),
+            end: Some(second.start),
+            cause: GapCause::Reload,
+        });
+        let index = place.open_after_crash();
+        repair_open(place.root(), &index);
+        place.scan(&index);
+        let down: Vec<_> = gaps(&index).into_iter().filter(|gap| gap.cause == GapCause::Down).collect();
+        let [gap] = &down[..] else { panic!("{down:?}") };
+        assert_eq!(
+            (gap.camera.as_str(), gap.start, gap.end),
+            ("yard", start + TimeDelta::seconds(SECONDS), Some(start + TimeDelta::seconds(20)))
+        );
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{self, Problem};
+use super::run::state_folder;
+use crate::archive::state::people::PeopleDb;
+use crate::config::{self, Loaded, Problem};
+use crate::web::tls;
 
 /// Returns the exit code: 0, or 1 where there is any problem.
 ///
@@ -14,6 +17,24 @@ pub fn run(path: &Path, effective: bool) -> u8 {
     let _ = io::stdout().write_all(report.stdout.as_bytes());
     let _ = io::stderr().write_all(report.stderr.as_bytes());
     code
+}
+
+/// What is wrong with the web server's settings that their values alone do not show.
+fn of_web(loaded: &Loaded, path: &Path) -> Vec<Problem> {
+    let web = &loaded.global.web;
+    let mut problems = Vec::new();
+    if let Some(Err(error)) = web.tls.as_ref().map(tls::check) {
+        let what = format!("`{}`: {}: {}", error.key, error.path.display(), error.what);
+        problems.push(loaded.problem(error.key, what, error.hint.to_owned()));
+    }
+    let people = PeopleDb::of(&loaded.global.archive.path, &state_folder(path));
+    let has_users = people.had_users() || people.read().is_ok_and(|people| people.is_some_and(|p| !p.users.is_empty()));
+    if !web.listen.ip().is_loopback() && !has_users {
+        let what = format!("`web.listen`: other machines reach {}, and there are no users", web.listen);
+        let hint = "add one first: `tarsier user add NAME`; or listen on 127.0.0.1".to_owned();
+        problems.push(loaded.problem("web.listen", what, hint));
+    }
+    problems
 }
 
 struct Report {
@@ -28,6 +49,7 @@ fn report(path: &Path, effective: bool) -> (Report, u8) {
         false => (String::new(), config::scan_cameras(&loaded)),
     };
     problems.extend(scan.all_problems());
+    problems.extend(of_web(&loaded, path));
     let lines: String = problems.iter().map(|problem: &Problem| format!("{problem}\n")).collect();
     let code = u8::from(!problems.is_empty());
     if effective {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::INPUT_WRONG;
 use super::limit::LimitArgs;
 use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit_code, look, seconds};
 use super::sheet::{self, Paper};
+use super::{INPUT_WRONG, or_told};
 use crate::actors::shared::Playback;
 use crate::config;
 use crate::domain::motion::MotionState;
@@ -46,13 +46,7 @@ pub struct DetectArgs {
 pub fn run(arguments: &DetectArgs, config_path: &Path) -> anyhow::Result<u8> {
     let camera = config::load_global(config_path)
         .and_then(|loaded| config::camera_from_source(&arguments.source, &arguments.sets, &loaded));
-    let camera = match camera {
-        Ok(camera) => camera,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some(camera) = or_told(camera) else { return Ok(INPUT_WRONG) };
     let paper = match arguments.sheet.as_deref().map(|path| Paper::at(path, &camera)).transpose() {
         Ok(paper) => paper,
         Err(problem) => {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::INPUT_WRONG;
 use super::limit::LimitArgs;
 use super::look::{News, Progress, Trouble, Viewer, Watch, cancel_on_signal, exit_code, is_same_file, look, seconds};
+use super::{INPUT_WRONG, or_told};
 use crate::actors::shared::Playback;
 use crate::clock;
 use crate::config;
@@ -69,13 +69,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
         (Some(file), source) => config::camera_from_file(file, source, sets, &loaded),
         (None, source) => config::camera_from_source(source.unwrap_or_default(), sets, &loaded),
     });
-    let camera = match camera {
-        Ok(camera) => camera,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some(camera) = or_told(camera) else { return Ok(INPUT_WRONG) };
     let url = camera.detect_source.as_ref().unwrap_or(&camera.source);
     let is_file = url.kind() == SourceKind::File;
     if let Some(out) = &arguments.out

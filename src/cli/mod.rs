@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Problem;
+
 /// Done.
 pub const DONE: u8 = 0;
 /// The input or the configuration was wrong.
@@ -86,6 +88,11 @@ enum Command {
     /// Add, list or remove tokens, by which programs come in
     #[command(subcommand, after_help = "Example:\n  tarsier token add prometheus --expires 365d")]
     Token(token::TokenCommand),
+}
+
+/// What was read of a configuration. None: its faults are told, one a line.
+fn or_told<T>(read: Result<T, Vec<Problem>>) -> Option<T> {
+    read.map_err(|problems| problems.iter().for_each(|problem| eprintln!("{problem}"))).ok()
 }
 
 /// Runs the command that was asked for.

@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::run::state_folder;
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, or_told};
 use crate::archive::home::Home;
-use crate::archive::state::people::{PeopleDb, PeopleError};
+use crate::archive::state::people::{People, PeopleDb, PeopleError};
 use crate::config::{self, Loaded};
 use crate::domain::access::Cameras;
 
@@ -18,15 +19,7 @@ pub type Asked = Result<(), String>;
 /// The users of the archive that this configuration names, for reading and changing. Runs beside the daemon, which
 /// sees each change at once.
 pub fn with_people(config_path: &Path, work: impl FnOnce(&PeopleDb, &Loaded) -> Asked) -> anyhow::Result<u8> {
-    let loaded = match config::load_global(config_path) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some(loaded) = or_told(config::load_global(config_path)) else { return Ok(INPUT_WRONG) };
     let root = &loaded.global.archive.path;
     let note_folder = state_folder(config_path);
     let done = prepare(root, &note_folder).and_then(|()| work(&PeopleDb::of(root, &note_folder), &loaded));
@@ -66,6 +59,11 @@ pub fn cameras(names: &[String], loaded: &Loaded) -> Result<Cameras, String> {
         eprintln!("note: there is no camera {name} now");
     }
     Ok(Cameras::from_list(Some(names.to_vec())))
+}
+
+/// Everyone there is; nobody where nobody was ever added.
+pub fn everyone(people: &PeopleDb) -> Result<Arc<People>, String> {
+    Ok(people.read().map_err(|error| error.to_string())?.unwrap_or_default())
 }
 
 /// For a table.

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::limit::LimitArgs;
-use super::{DONE, INPUT_WRONG, OUR_FAULT};
+use super::{DONE, INPUT_WRONG, OUR_FAULT, or_told};
 use crate::actors::camera::{CameraActor, Parent};
 use crate::actors::messages::{CameraStopped, PartFailed, StopCamera};
 use crate::actors::registry::Registry;
@@ -48,13 +48,7 @@ pub struct RecordArgs {
 pub fn run(arguments: &RecordArgs, config_path: &Path) -> anyhow::Result<u8> {
     let camera = config::load_global(config_path)
         .and_then(|loaded| Ok((config::camera_from_source(&arguments.source, &arguments.sets, &loaded)?, loaded)));
-    let (camera, loaded) = match camera {
-        Ok(both) => both,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some((camera, loaded)) = or_told(camera) else { return Ok(INPUT_WRONG) };
     let _log = logging::init_console(&loaded.global.log)?;
     crate::media::av::init();
     if let Err(error) = std::fs::create_dir_all(&arguments.out) {

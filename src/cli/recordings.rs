@@ -12,13 +12,13 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::retention::{self, RetentionArgs};
+use super::{INPUT_WRONG, or_told};
 use crate::archive::file;
 use crate::archive::index::{Index, IndexError, IndexReader};
 use crate::archive::state::{StateDb, StateError};
-use crate::archive::{paths, recovery};
+use crate::archive::{holes, paths, recovery};
 use crate::clock;
 use crate::config::{self, Loaded};
-use crate::domain::camera::Reason;
 use crate::domain::config::{CameraConfig, RecordMode};
 use crate::domain::recording::{ListedRecording, Recording, RecordingQuery};
 use crate::domain::retention::age_limit;
@@ -92,15 +92,7 @@ pub struct VerifyArgs {
 
 /// Runs the command on the archive of this configuration. Returns the exit code.
 pub fn run(command: &RecordingsCommand, config: &Path) -> anyhow::Result<u8> {
-    let loaded = match config::load_global(config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return Ok(1);
-        }
-    };
+    let Some(loaded) = or_told(config::load_global(config)) else { return Ok(INPUT_WRONG) };
     let done = on_archive(command, &loaded, &mut io::stdout().lock());
     match done {
         Ok(code) => Ok(code),
@@ -278,23 +270,14 @@ impl Holes<'_> {
 
     /// What is missing between this recording and the one that was visited before, which is the next in time.
     fn before(&mut self, row: &Recording) -> anyhow::Result<Option<String>> {
-        let is_continuous = matches!(row.reason, Reason::Continuous | Reason::DetectorDown);
+        let is_continuous = holes::is_continuous(row.reason);
         let later = self.later.insert(row.camera.clone(), is_continuous.then_some(row.start)).flatten();
         let (Some(end), Some(next), true) = (row.end, later, is_continuous) else { return Ok(None) };
         if next - end <= HOLE || !self.goes_on(&row.camera, end) {
             return Ok(None);
         }
-        let query =
-            RecordingQuery { camera: Some(row.camera.clone()), from: Some(end), to: Some(next), ..Default::default() };
-        let mut told = self.index.gaps(&query)?.items;
-        told.sort_by_key(|gap| gap.start);
-        let mut missing = TimeDelta::zero();
-        let mut from = end;
-        for gap in told {
-            missing += (gap.start - from).max(TimeDelta::zero());
-            from = from.max(gap.end.unwrap_or(next));
-        }
-        missing += (next - from).max(TimeDelta::zero());
+        let stretches = holes::untold(self.index, &row.camera, end, next)?;
+        let missing: TimeDelta = stretches.into_iter().map(|missing| missing.end - missing.start).sum();
         if missing <= HOLE {
             return Ok(None);
         }
@@ -382,7 +365,7 @@ mod tests {
     use super::*;
     use crate::archive::file::{FileMeta, RecordingFile};
     use crate::archive::testing::{AAC, H264, clip};
-    use crate::domain::camera::GapCause;
+    use crate::domain::camera::{GapCause, Reason};
     use crate::domain::config::ContainerKind;
     use crate::domain::recording::Gap;
 

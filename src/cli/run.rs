@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use actix::{Addr, Arbiter, System};
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
-use super::{DONE, INPUT_WRONG};
+use super::{DONE, INPUT_WRONG, or_told};
 use crate::actors::janitor::{self, Retention};
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
@@ -19,11 +20,13 @@ use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
 use crate::archive::home::Home;
 use crate::archive::index::Index;
 use crate::archive::{Archive, recovery};
+use crate::clock;
 use crate::config;
-use crate::domain::config::GlobalConfig;
+use crate::domain::config::{GlobalConfig, WebConfig};
 use crate::logging::{self, LogHandle};
 use crate::media::jpeg;
 use crate::pool::Pool;
+use crate::web::tls::Tls;
 use crate::web::{self, WebContext};
 
 /// Threads that carry the cameras' actors.
@@ -35,15 +38,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs until a signal ends it.
 pub fn run(config_path: &Path) -> anyhow::Result<u8> {
-    let loaded = match config::load_global(config_path) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            return Ok(INPUT_WRONG);
-        }
-    };
+    let Some(loaded) = or_told(config::load_global(config_path)) else { return Ok(INPUT_WRONG) };
     let global = loaded.global.clone();
     let log = match logging::init(&global.log) {
         Ok(log) => Arc::new(log),
@@ -52,12 +47,20 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
             return Ok(INPUT_WRONG);
         }
     };
+    raise_open_files();
     crate::media::av::init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %config_path.display(), "tarsier starts");
     let archive = match open_archive(&global, config_path) {
         Ok(archive) => archive,
         Err(error) => {
             tracing::error!("{error:#}");
+            return Ok(INPUT_WRONG);
+        }
+    };
+    let tls = match global.web.tls.as_ref().map(Tls::load).transpose() {
+        Ok(tls) => tls.map(Arc::new),
+        Err(error) => {
+            tracing::error!("{error}");
             return Ok(INPUT_WRONG);
         }
     };
@@ -70,19 +73,19 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         .context("cannot start the threads that keep the archive in order")?;
     let served = System::new().block_on(async {
         let context = WebContext {
-            registry,
+            registry: Arc::clone(&registry),
             index: archive.index().clone(),
             archive_root: archive.root().to_owned(),
             note_folder: state_folder(config_path),
-            listen: global.web.listen,
-            address_file: global.web.address_file.clone(),
+            web: global.web.clone(),
+            tls: tls.clone(),
             snapshot: Arc::new(|packet| jpeg::snapshot(&packet, None).map_err(|error| error.to_string())),
             pool,
         };
         let server = web::serve(context).await?;
         let arbiters = (0..ARBITERS).map(|_| Arbiter::new()).collect();
         let end = Arc::new(Notify::new());
-        let host = Daemon { log: Arc::clone(&log), end: Arc::clone(&end) };
+        let host = Daemon { log: Arc::clone(&log), end: Arc::clone(&end), tls, registry };
         let supervisor =
             Supervisor::start_with(config_path.to_owned(), loaded, shared, retention, Box::new(host), arbiters);
         listen_to_signals(supervisor)?;
@@ -97,6 +100,14 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     }
     tracing::info!("tarsier ends");
     Ok(DONE)
+}
+
+/// As many open files as the system allows: those who look must not take the ones that recordings need.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Opens the archive and its index, and finishes what the last run left open, before any camera records.
@@ -154,9 +165,24 @@ fn end_in_time() {
 struct Daemon {
     log: Arc<LogHandle>,
     end: Arc<Notify>,
+    tls: Option<Arc<Tls>>,
+    registry: Arc<Registry>,
 }
 
 impl Daemon {
+    /// A certificate that is no good is told, and the one before goes on.
+    fn reload_certificate(&self, web: &WebConfig) {
+        let (Some(tls), Some(files)) = (&self.tls, &web.tls) else { return };
+        match tls.reload(files) {
+            Ok(()) => self.registry.clear_alarm("tls", None),
+            Err(error) => {
+                let message = format!("{error}; the certificate before goes on");
+                tracing::error!("{message}");
+                self.registry.raise_alarm("tls", None, clock::utc_now(), message);
+            }
+        }
+    }
+
     fn notify(&self, states: &[sd_notify::NotifyState<'_>]) {
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(states);
@@ -183,6 +209,7 @@ impl Host for Daemon {
         if let Err(error) = self.log.apply(&global.log) {
             tracing::error!(%error, "cannot change the log");
         }
+        self.reload_certificate(&global.web);
     }
 
     fn stopping(&self) {

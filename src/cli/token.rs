@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, TimeDelta};
 use clap::{Args, Subcommand};
 
-use super::people::{cameras, cameras_text, say, why, with_people};
+use super::people::{cameras, cameras_text, everyone, say, why, with_people};
 use crate::archive::state::people::Token;
 use crate::clock;
 use crate::config;
@@ -66,7 +66,7 @@ pub fn run(command: &TokenCommand, config: &Path) -> anyhow::Result<u8> {
             Ok(())
         }
         TokenCommand::List => {
-            let there = people.read().map_err(|error| error.to_string())?.unwrap_or_default();
+            let there = everyone(people)?;
             let mut tokens: Vec<&Token> = there.tokens.values().collect();
             tokens.sort_by(|a, b| a.name.cmp(&b.name));
             for token in tokens {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 
-use super::people::{cameras, cameras_text, say, why, with_people};
+use super::people::{cameras, cameras_text, everyone, say, why, with_people};
 use crate::archive::state::people::{User, UserChange};
 use crate::clock;
 use crate::domain::access::{self, Cameras, Role};
@@ -72,8 +72,7 @@ pub struct PasswordArgs {
 pub fn run(command: &UserCommand, config: &Path) -> anyhow::Result<u8> {
     with_people(config, |people, loaded| match command {
         UserCommand::Add(arguments) => {
-            let there = people.read().map_err(|error| error.to_string())?;
-            let is_first = there.is_none_or(|there| there.users.is_empty());
+            let is_first = everyone(people)?.users.is_empty();
             let cameras = cameras(&arguments.cameras, loaded)?;
             let role = arguments.role.unwrap_or(if is_first { Role::Admin } else { Role::Viewer });
             // Before anybody types a password for nothing.
@@ -88,7 +87,7 @@ pub fn run(command: &UserCommand, config: &Path) -> anyhow::Result<u8> {
             Ok(())
         }
         UserCommand::List => {
-            let there = people.read().map_err(|error| error.to_string())?.unwrap_or_default();
+            let there = everyone(people)?;
             if there.users.is_empty() {
                 say("there are no users: everything is open to this machine (tarsier user add NAME)");
             }
@@ -102,8 +101,7 @@ pub fn run(command: &UserCommand, config: &Path) -> anyhow::Result<u8> {
             let is_loopback = loaded.global.web.listen.ip().is_loopback();
             people.remove_user(name, is_loopback).map_err(why)?;
             say(format!("user {name} is removed"));
-            let left = people.read().map_err(|error| error.to_string())?.unwrap_or_default();
-            if left.users.is_empty() {
+            if everyone(people)?.users.is_empty() {
                 say("that was the last one: everything is open to this machine again");
             }
             Ok(())

@@ -81,6 +81,14 @@ impl Scan {
     }
 }
 
+impl Loaded {
+    /// A fault of a key of `tarsier.yaml`, at its place: what the values alone do not show.
+    pub fn problem(&self, key: &str, what: impl Into<String>, hint: impl Into<Option<String>>) -> Problem {
+        let place = self.settings.get(key).map(|setting| setting.at.clone());
+        place.unwrap_or_else(|| Mark::option(key)).problem(what, hint)
+    }
+}
+
 /// Reads `tarsier.yaml` (missing or empty: defaults) and `tarsier.local.yaml` beside it.
 pub fn load_global(path: &Path) -> Result<Loaded, Vec<Problem>> {
     match load_what_can_be(path) {

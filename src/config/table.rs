@@ -128,9 +128,32 @@ pub(super) const GLOBAL: &[Key] = &[
         "web.listen",
         Listen,
         Is("127.0.0.1:8787"),
-        "address of the web page and the API, loopback only; port 0: the system picks one, and the log says which",
+        "address of the web page and the API; one that other machines reach needs users (`tarsier user add`); port 0: \
+         the system picks one, and the log says which",
     ),
     key("web.address_file", Path, Nothing, "file into which the address that was taken is written"),
+    key(
+        "web.names",
+        Text,
+        Nothing,
+        "names by which browsers reach it besides its address, such as `nvr.example.org`, with `,` between; others are \
+         refused",
+    ),
+    key(
+        "web.allow_local",
+        Flag,
+        Is("false"),
+        "let admins set cameras over the network to files and devices of this machine, and to what only its files \
+         should hold",
+    ),
+    key(
+        "web.tls.certificate",
+        Path,
+        Nothing,
+        "file with the server's certificate and those between it and its root, in PEM; with it there is HTTPS only. \
+         Read again on SIGHUP",
+    ),
+    key("web.tls.key", Path, Nothing, "file with the certificate's private key, in PEM"),
 ];
 
 /// `config.d/NAME.yaml`, and `defaults` of `tarsier.yaml`.
@@ -445,19 +468,10 @@ fn within<T: PartialOrd + std::str::FromStr>(value: T, least: &str, most: &str) 
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Fault> {
-    let address = match text.strip_prefix("localhost:").map(str::parse::<u16>) {
-        Some(Ok(port)) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        _ => text.parse::<SocketAddr>().map_err(|_| Fault::from(None))?,
-    };
-    if !address.ip().is_loopback() {
-        return Err(Fault::because(
-            format!(
-                "`{text}` is not on the loopback, and there is no TLS yet: passwords and pictures could be read on their way"
-            ),
-            "use 127.0.0.1, and a tunnel or a proxy with TLS before it",
-        ));
+    match text.strip_prefix("localhost:").map(str::parse::<u16>) {
+        Some(Ok(port)) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        _ => text.parse().map_err(|_| Fault::from(None)),
     }
-    Ok(address)
 }
 
 fn log_filter(text: &str) -> Result<(), Fault> {

@@ -310,4 +310,19 @@ pub struct WebConfig {
     pub listen: std::net::SocketAddr,
     /// Where the chosen address is written, if anywhere.
     pub address_file: Option<PathBuf>,
+    /// Names by which browsers reach it besides its address, in small letters.
+    pub names: Vec<String>,
+    /// None: plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// May cameras be set over the network to sources and files of this machine?
+    pub allow_local: bool,
+}
+
+/// What the server shows of itself, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Its certificate, and those between it and the root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }

@@ -1,12 +1,18 @@
 //! What a request brings along: read within a size and a time, and as the JSON it should be.
+//!
+//! Of a body that does not say how long it is, actix-http reads on after the answer, for as long as its client sends.
+//! Such a one is read before anything else ([`gather`]), and let go where it does not end ([`Unread`]).
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::dev::Payload;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::{Bytes, BytesMut};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
@@ -26,16 +32,59 @@ impl FromRequest for Body {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let payload = payload.take();
-        Box::pin(async move {
-            let read = tokio::time::timeout(TIMEOUT, read(payload)).await;
-            let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time");
-            read.map_err(|_| late())?.map(Body)
-        })
+        let mut payload = payload.take();
+        Box::pin(async move { read_in_time(&mut payload).await.map(Body) })
     }
 }
 
-async fn read(mut payload: Payload) -> Result<Bytes, Problem> {
+/// Reads a body that does not say how long it is, and puts what it was in its place. Where that can't be done, gives
+/// the problem and what is left.
+pub async fn gather(request: &mut ServiceRequest) -> Result<(), (Problem, Payload)> {
+    if !request.headers().contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    let mut payload = request.take_payload();
+    match read_in_time(&mut payload).await {
+        Ok(bytes) => {
+            let (_, mut all) = actix_http::h1::Payload::create(true);
+            all.unread_data(bytes);
+            request.set_payload(all.into());
+            Ok(())
+        }
+        Err(problem) => Err((problem, payload)),
+    }
+}
+
+async fn read_in_time(payload: &mut Payload) -> Result<Bytes, Problem> {
+    let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time");
+    tokio::time::timeout(TIMEOUT, read(payload)).await.map_err(|_| late())?
+}
+
+/// The body of an answer to a request whose own body nobody reads: the connection is closed behind it.
+pub struct Unread {
+    answer: BoxBody,
+    _request: Payload,
+}
+
+impl Unread {
+    pub fn answer(answer: BoxBody, request: Payload) -> BoxBody {
+        BoxBody::new(Unread { answer, _request: request })
+    }
+}
+
+impl MessageBody for Unread {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.answer).poll_next(context)
+    }
+}
+
+async fn read(payload: &mut Payload) -> Result<Bytes, Problem> {
     let mut all = BytesMut::new();
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the request's body broke off"))?;

@@ -83,7 +83,6 @@ pub async fn snapshot(state: web::Data<AppState>, who: Who, name: web::Path<Stri
     ("name" = String, Path, description = "the stem of the camera's file"),
 ), responses(
     (status = 202, description = "handed to the camera", body = Accepted),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -100,7 +99,6 @@ pub async fn trigger(state: web::Data<AppState>, who: Who, name: web::Path<Strin
     ("name" = String, Path, description = "the stem of the camera's file"),
 ), responses(
     (status = 202, description = "handed to the camera", body = Accepted),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
 ))]

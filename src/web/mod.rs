@@ -5,7 +5,9 @@
 //! handler waits on an actor, and what may wait on a disk does so on the blocking pool.
 
 mod body;
+pub mod bounds;
 mod cameras;
+mod connections;
 mod doors;
 mod events;
 mod export;
@@ -26,9 +28,9 @@ pub mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod users;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,8 +39,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, watch};
 
 use self::doors::{Doors, Who};
+use self::tls::Tls;
 use crate::actors::registry::{Alarm, CameraEntry, Registry};
 use crate::archive::index::Index;
+use crate::domain::config::WebConfig;
 use crate::media::Packet;
 use crate::pool::Pool;
 
@@ -59,10 +63,10 @@ pub struct WebContext {
     pub archive_root: PathBuf,
     /// Where it is remembered outside of the archive that there are users.
     pub note_folder: PathBuf,
-    /// Port 0 lets the system pick. Other machines may reach it only where there are users.
-    pub listen: SocketAddr,
-    /// Where the chosen address is written, if anywhere.
-    pub address_file: Option<PathBuf>,
+    /// Other machines may reach it only where there are users.
+    pub web: WebConfig,
+    /// Its certificate, where `web.tls` names one.
+    pub tls: Option<Arc<Tls>>,
     pub snapshot: Snapshot,
     /// Where pictures are decoded.
     pub pool: Pool,

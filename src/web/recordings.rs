@@ -151,7 +151,6 @@ pub async fn video(
     ("id" = i64, Path, description = "the recording's id"),
 ), responses(
     (status = 204, description = "deleted"),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the recording is still open, or protected", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -205,7 +204,6 @@ pub async fn thumbnail(state: web::Data<AppState>, who: Who, id: web::Path<Strin
     ("id" = i64, Path, description = "the recording's id"),
 ), responses(
     (status = 200, description = "it is protected", body = ListedRecording),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn protect(
@@ -221,7 +219,6 @@ pub async fn protect(
     ("id" = i64, Path, description = "the recording's id"),
 ), responses(
     (status = 200, description = "it is not protected", body = ListedRecording),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn unprotect(

@@ -8,22 +8,16 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use tokio::sync::{Semaphore, watch};
 
 use super::doors::Doors;
 use super::guard::{self, Own};
-use super::{AppState, WebContext, live, routes};
+use super::{AppState, WebContext, connections, live, routes};
 use crate::archive::state::people::PeopleDb;
 use crate::clock;
+use crate::domain::config::WebConfig;
 
-/// Threads that answer; what may block goes to the blocking pool.
-const WORKERS: usize = 2;
-/// Connections a worker holds; further ones wait in the listen queue.
-const CONNECTIONS_PER_WORKER: usize = 512;
-const BLOCKING_THREADS_PER_WORKER: usize = 8;
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stop waits for answers under way, in seconds, before it cuts them off.
 const STOP_GRACE_S: u64 = 1;
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -55,7 +49,8 @@ pub struct RunningServer {
 
 /// Starts the server. Must be called inside the running actix System.
 pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
-    let WebContext { registry, index, archive_root, note_folder, listen, address_file, snapshot, pool } = context;
+    let WebContext { registry, index, archive_root, note_folder, web, tls, snapshot, pool } = context;
+    let WebConfig { listen, address_file, names, .. } = web;
     let people = PeopleDb::of(&archive_root, &note_folder);
     let doors = Arc::new(Doors::new(people, listen.ip().is_loopback()));
     if !doors.are_guarded().await && !listen.ip().is_loopback() {
@@ -71,7 +66,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         index,
         archive_root,
         snapshot,
-        own: Own::new(address),
+        own: Own::new(address).with(names, tls.is_some()),
         doors: Arc::clone(&doors),
         started: clock::monotonic(),
         started_at: clock::utc_now(),
@@ -81,24 +76,15 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
         live: live::Lives::new(pool),
     });
-    let server = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .app_data(state.clone())
             .wrap(from_fn(guard::gate))
             .configure(routes::configure)
             .default_service(web::to(routes::unknown))
-    })
-    .workers(WORKERS)
-    .worker_max_blocking_threads(BLOCKING_THREADS_PER_WORKER)
-    .on_connect(live::keep_little_unsent)
-    .max_connections(CONNECTIONS_PER_WORKER)
-    .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(STOP_GRACE_S)
-    .disable_signals()
-    .listen(listener)
-    .map_err(bind_error)?
-    .run();
+    };
+    let server = connections::serve(listener, tls.as_deref(), STOP_GRACE_S, live::keep_little_unsent, app);
+    let server = server.map_err(bind_error)?;
     let handle = server.handle();
     actix_web::rt::spawn(doors.keep_looking(stopped));
     actix_web::rt::spawn(async move {
@@ -112,7 +98,11 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         handle.stop(false).await;
         return Err(WebError::AddressFile { path: path.clone(), source });
     }
-    tracing::info!(%address, "web server listens on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(%address, "web server listens on {scheme}://{address}");
+    if tls.is_none() && !address.ip().is_loopback() {
+        tracing::warn!("passwords and pictures go over the network as they are, for anyone on the way (set web.tls)");
+    }
     Ok(RunningServer { address, address_file, handle, stopping })
 }
 

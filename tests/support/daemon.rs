@@ -146,6 +146,14 @@ impl Daemon {
         self.child.as_ref().expect("the daemon runs").id()
     }
 
+    /// A line of its `/proc/PID/status`: `VmRSS`, `VmHWM`.
+    #[track_caller]
+    pub fn memory_kib(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

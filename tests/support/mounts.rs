@@ -1,6 +1,6 @@
 //! Disks of a test's own: full, small, read-only.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,6 +60,37 @@ impl SmallDisk {
         found.f_bavail * found.f_frsize
     }
 
+    /// As [`SmallDisk::mount`], with ext4 on a loop device, whose image is made. None where that is not allowed.
+    #[track_caller]
+    pub fn mount_ext4(image: &Path, at: &Path, megabytes: u32) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        File::create(image).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
+        run("mkfs.ext4", &["-q", "-m", "0", "-F", image.to_str().unwrap()]);
+        let arguments = ["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()];
+        let output = Command::new("mount").args(arguments).output().unwrap();
+        print!("{}", String::from_utf8_lossy(&output.stderr));
+        output.status.success().then(|| SmallDisk { at: at.to_owned() })
+    }
+
+    /// Mounts an image that was made before.
+    #[track_caller]
+    pub fn mount_again(image: &Path, at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        run("mount", &["-o", "loop", image.to_str().unwrap(), at.to_str().unwrap()]);
+        SmallDisk { at: at.to_owned() }
+    }
+
+    /// The file system meets an error and takes nothing more, as when a disk dies.
+    #[track_caller]
+    pub fn fails(&self) {
+        run("mount", &["-o", "remount,abort", self.at.to_str().unwrap()]);
+    }
+
+    #[track_caller]
+    pub fn unmount(self) {
+        run("umount", &[self.at.to_str().unwrap()]);
+    }
+
     fn ballast(&self) -> PathBuf {
         self.at.join("ballast")
     }
@@ -103,6 +134,29 @@ impl Shown {
     pub fn show_again(&self) {
         run("mount", &["--bind", self.at.to_str().unwrap(), self.place.to_str().unwrap()]);
     }
+}
+
+/// What an image that is mounted holds at one moment, as a power cut would leave it.
+#[track_caller]
+pub fn snapshot(image: &Path) -> Vec<u8> {
+    let mut last = Vec::new();
+    // Two that are equal are one that nothing was written into meanwhile.
+    for _ in 0..20 {
+        let now = fs::read(image).unwrap();
+        if now == last {
+            return now;
+        }
+        last = now;
+    }
+    panic!("{} never rests", image.display());
+}
+
+/// Mends what a failure left, as a start of the machine does.
+#[track_caller]
+pub fn check_ext4(image: &Path) {
+    let status = Command::new("e2fsck").arg("-fy").arg(image).output().expect("e2fsprogs is installed").status;
+    // 1: mended.
+    assert!(matches!(status.code(), Some(0 | 1)), "e2fsck: {status}");
 }
 
 #[track_caller]

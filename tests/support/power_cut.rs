@@ -1,19 +1,17 @@
 //! What a power cut leaves of a folder: a process's writes and syncs are written down ([`Recorder`]), and of any moment
 //! of them a folder is made as a disk might hold it afterwards ([`Log::left_by`]).
 //!
-//! The model is a file system with a journal (ext4, XFS, btrfs): names, folders and lengths get to the disk in their
-//! order, so that a cut keeps the first so many of them; a sync of anything takes all names before it along. A sync of
-//! a file, or of the file system, is kept whole. What is written and not synced gets to the disk up to some moment
-//! of each file (where data are on the disk before lengths, as is usual), or page by page in any order.
+//! The model is a file system with a journal: names, folders and lengths get to the disk in their order, so that a cut
+//! keeps the first so many of them. What was synced, a file or all, is kept whole. Of what was not, [`Loss`] says what is.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
+
+use super::disk_layer::{preload, text};
 
 /// Where a process's deeds are written down.
 pub struct Recorder {
@@ -29,33 +27,12 @@ impl Recorder {
 
     /// What a process has to be started with.
     pub fn environment(&self) -> [(&'static str, String); 3] {
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        [("LD_PRELOAD", text(layer())), ("TARSIER_CUT_ROOT", text(&self.root)), ("TARSIER_CUT_LOG", text(&self.log))]
+        [preload(), ("TARSIER_DISK_ROOT", text(&self.root)), ("TARSIER_DISK_LOG", text(&self.log))]
     }
 
     pub fn read(&self) -> Log {
         Log::parse(fs::read(&self.log).expect("something was written down"), &self.root)
     }
-}
-
-/// The compiled layer.
-fn layer() -> &'static Path {
-    static LAYER: OnceLock<PathBuf> = OnceLock::new();
-    LAYER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (source, built) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/power_cut.c"), "power_cut.so");
-        let own = folder.join(format!("{built}.{}", std::process::id()));
-        let status = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(&own)
-            .arg(source)
-            .status()
-            .expect("there is a C compiler");
-        assert!(status.success(), "{source} compiles");
-        // Another test may do the same right now.
-        fs::rename(&own, folder.join(built)).unwrap();
-        folder.join(built)
-    })
 }
 
 /// How unkind the cut is to what was not synced.
@@ -65,11 +42,14 @@ pub enum Loss {
     None,
     /// Everything is.
     All,
-    /// Some names, and of each file what was written from some moment on; what is written then is torn.
+    /// As ext4 has it with `data=ordered`: a file never grows by what is not on the disk. What made it longer is there
+    /// up to some moment, torn then; what changed it where it was is there page by page, in any order. A sync of any
+    /// file takes all names and lengths before it along.
     Tail,
     /// Names and lengths are there, what was written is zeros.
     Zeros,
-    /// Some names, some pages, some torn.
+    /// Worse than any file system should be: some pages, some torn. A sync of a file takes only its own name along, one
+    /// of a folder the names in it.
     Some,
 }
 
@@ -94,33 +74,14 @@ pub struct Deed {
 /// Files are numbered in the order in which they were made; paths are relative to the root.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    Create {
-        file: usize,
-        path: PathBuf,
-    },
-    Write {
-        file: usize,
-        offset: u64,
-        data: Range<usize>,
-    },
-    Truncate {
-        file: usize,
-        length: u64,
-    },
-    Rename {
-        from: PathBuf,
-        to: PathBuf,
-    },
-    Remove {
-        path: PathBuf,
-    },
-    MakeFolder {
-        path: PathBuf,
-    },
-    /// None: a folder's.
-    Sync {
-        file: Option<usize>,
-    },
+    Create { file: usize, path: PathBuf },
+    Write { file: usize, offset: u64, data: Range<usize> },
+    Truncate { file: usize, length: u64 },
+    Rename { from: PathBuf, to: PathBuf },
+    Remove { path: PathBuf },
+    MakeFolder { path: PathBuf },
+    Sync { file: usize },
+    SyncFolder { path: PathBuf },
     SyncAll,
 }
 
@@ -160,9 +121,9 @@ impl Log {
                 4 => What::Rename { from: path(&first), to: path(&second) },
                 5 => What::Remove { path: path(&first) },
                 6 => What::MakeFolder { path: path(&first) },
-                7 if inode == 0 => What::Sync { file: None },
-                7 => What::Sync { file: Some(known()) },
-                8 => What::SyncAll,
+                7 => What::Sync { file: known() },
+                8 => What::SyncFolder { path: path(&first) },
+                9 => What::SyncAll,
                 kind => panic!("a record of kind {kind}"),
             };
             deeds.push(Deed { at_us: number(1) as i64, what });
@@ -172,67 +133,60 @@ impl Log {
 
     /// Makes `folder` what a disk may hold after a cut before the deed with this number.
     pub fn left_by(&self, cut: usize, loss: Loss, random: &mut fastrand::Rng, folder: &Path) {
-        let (mut names_kept, mut files_kept, mut all_kept) = (0, HashMap::new(), 0);
-        for (n, deed) in self.deeds[..cut].iter().enumerate() {
-            match deed.what {
-                What::SyncAll => (names_kept, all_kept) = (n, n),
-                What::Sync { file } => {
-                    names_kept = n;
-                    file.map(|file| files_kept.insert(file, n));
-                }
-                _ => {}
-            }
-        }
-        let names_kept = match loss {
-            Loss::All => names_kept,
-            Loss::None | Loss::Zeros => cut,
-            Loss::Tail | Loss::Some => random.usize(names_kept..=cut),
-        };
+        let kept = Kept::of(&self.deeds[..cut], loss, random);
         let luck = [0.1, 0.5, 0.9][random.usize(..3)];
         // Until which deed a file's writes get to the disk.
         let mut tails: HashMap<usize, usize> = HashMap::new();
+        let mut lengths: HashMap<usize, u64> = HashMap::new();
         let mut names: BTreeMap<PathBuf, Option<usize>> = BTreeMap::new();
         let mut contents: HashMap<usize, Vec<u8>> = HashMap::new();
         for (n, deed) in self.deeds[..cut].iter().enumerate() {
-            let is_kept = |file: &usize| n < all_kept.max(files_kept.get(file).copied().unwrap_or(0));
             match &deed.what {
-                What::Create { file, path } if n < names_kept => {
+                What::Create { file, path } if kept.has_name(n, path) || kept.has_file(n, *file) => {
                     names.insert(path.clone(), Some(*file));
                 }
-                What::MakeFolder { path } if n < names_kept => {
+                What::MakeFolder { path } if kept.has_name(n, path) => {
                     names.insert(path.clone(), None);
                 }
-                What::Remove { path } if n < names_kept => {
+                What::Remove { path } if kept.has_name(n, path) => {
                     names.remove(path);
                 }
-                What::Rename { from, to } if n < names_kept => {
+                What::Rename { from, to } if kept.has_name(n, to) => {
                     if let Some(what) = names.remove(from) {
                         names.insert(to.clone(), what);
                     }
                 }
-                What::Truncate { file, length } if n < names_kept || is_kept(file) => {
-                    contents.entry(*file).or_default().resize(*length as usize, 0);
+                What::Truncate { file, length } => {
+                    lengths.insert(*file, *length);
+                    if n < kept.names || kept.has_file(n, *file) {
+                        contents.entry(*file).or_default().resize(*length as usize, 0);
+                    }
                 }
                 What::Write { file, offset, data } => {
                     let content = contents.entry(*file).or_default();
                     let data = &self.bytes[data.clone()];
-                    if is_kept(file) || loss == Loss::None {
+                    let end = *offset + data.len() as u64;
+                    let length = lengths.entry(*file).or_default();
+                    let is_within = end <= std::mem::replace(length, end.max(*length));
+                    if kept.has_file(n, *file) || loss == Loss::None {
                         put(content, *offset, data);
                     } else if loss == Loss::Zeros {
-                        let end = *offset as usize + data.len();
-                        content.resize(content.len().max(end), 0);
+                        content.resize(content.len().max(end as usize), 0);
+                    } else if loss == Loss::Some || (loss == Loss::Tail && is_within) {
+                        for (at, page) in pages(*offset, data) {
+                            let is_there = random.f64() < luck;
+                            // A change in place makes no file longer.
+                            let fits = loss == Loss::Some || at as usize + page.len() <= content.len();
+                            if is_there && fits {
+                                put(content, at, if random.u8(..) < 16 { torn(page, random) } else { page });
+                            }
+                        }
                     } else if loss == Loss::Tail {
-                        let tail = *tails.entry(*file).or_insert_with(|| random.usize(names_kept.min(n)..=cut));
+                        let tail = *tails.entry(*file).or_insert_with(|| random.usize(kept.names.min(n)..=cut));
                         match n.cmp(&tail) {
                             Ordering::Less => put(content, *offset, data),
                             Ordering::Equal => put(content, *offset, torn(data, random)),
                             Ordering::Greater => {}
-                        }
-                    } else if loss == Loss::Some {
-                        for (at, page) in pages(*offset, data) {
-                            if random.f64() < luck {
-                                put(content, at, if random.u8(..) < 16 { torn(page, random) } else { page });
-                            }
                         }
                     }
                 }
@@ -256,13 +210,56 @@ impl Log {
     }
 }
 
+/// What of some deeds is on the disk for certain, and which names.
+struct Kept {
+    /// All names and lengths before this deed.
+    names: usize,
+    /// Everything before this one.
+    all: usize,
+    files: HashMap<usize, usize>,
+    folders: HashMap<PathBuf, usize>,
+}
+
+impl Kept {
+    fn of(deeds: &[Deed], loss: Loss, random: &mut fastrand::Rng) -> Self {
+        let mut kept = Kept { names: 0, all: 0, files: HashMap::new(), folders: HashMap::new() };
+        for (n, deed) in deeds.iter().enumerate() {
+            match &deed.what {
+                What::SyncAll => (kept.names, kept.all) = (n, n),
+                What::Sync { .. } | What::SyncFolder { .. } if loss != Loss::Some => kept.names = n,
+                _ => {}
+            }
+            match &deed.what {
+                What::Sync { file } => _ = kept.files.insert(*file, n),
+                What::SyncFolder { path } => _ = kept.folders.insert(path.clone(), n),
+                _ => {}
+            }
+        }
+        kept.names = match loss {
+            Loss::All => kept.names,
+            Loss::None | Loss::Zeros => deeds.len(),
+            Loss::Tail | Loss::Some => random.usize(kept.names..=deeds.len()),
+        };
+        kept
+    }
+
+    fn has_name(&self, n: usize, path: &Path) -> bool {
+        let folder = path.parent().and_then(|folder| self.folders.get(folder));
+        n < self.names || folder.is_some_and(|synced| n < *synced)
+    }
+
+    fn has_file(&self, n: usize, file: usize) -> bool {
+        n < self.all || self.files.get(&file).is_some_and(|synced| n < *synced)
+    }
+}
+
 fn put(content: &mut Vec<u8>, offset: u64, data: &[u8]) {
     let (from, to) = (offset as usize, offset as usize + data.len());
     content.resize(content.len().max(to), 0);
     content[from..to].copy_from_slice(data);
 }
 
-/// Some sectors of a write.
+/// The first sectors of a write.
 fn torn<'a>(data: &'a [u8], random: &mut fastrand::Rng) -> &'a [u8] {
     &data[..random.usize(..=data.len()) / SECTOR * SECTOR]
 }

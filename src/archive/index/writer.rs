@@ -42,12 +42,14 @@ impl Writer {
                 shared.reader.renew();
                 self.db = None;
             }
+            if written.is_ok() && shared.notes_alive.load(Ordering::SeqCst) {
+                shared.home.note(now);
+            }
             let mut state = shared.lock();
             match written {
                 Ok(()) => {
                     state.written = up_to;
                     state.failing = None;
-                    state.note_alive(now);
                 }
                 Err(what) => {
                     state.queue.give_back(queue);

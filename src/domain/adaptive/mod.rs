@@ -166,7 +166,7 @@ impl Adaptive {
 impl State {
     fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64, settings: &Settings) -> Self {
         let mut model = Model::new(bytes, width, height);
-        model.unmasked = zone::unmasked(&settings.masks, width, height);
+        model.mask(zone::unmasked(&settings.masks, width, height));
         model.threshold_factors = zone::threshold_factors(&settings.zones, width, height);
         let (columns, rows) = model.cells();
         State {
@@ -215,7 +215,7 @@ impl State {
         }
 
         let differ = self.model.compare(&self.owners, self.shake, dt);
-        let changed = differ as f32 / self.model.pixels().max(1) as f32;
+        let changed = differ as f32 / self.model.pixels.max(1) as f32;
         if changed > SCENE_SHARE && self.now > self.relearn_until {
             self.relearn_until = self.now + 0.6;
             self.hold_until = self.hold_until.max(self.now + SETTLE_S);

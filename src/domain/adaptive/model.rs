@@ -61,7 +61,9 @@ pub(super) struct Model {
     least: f32,
     looks: u32,
     /// False where a mask covers a pixel: it never differs. None: there is no mask.
-    pub unmasked: Option<Vec<bool>>,
+    unmasked: Option<Vec<bool>>,
+    /// Pixels that no mask covers.
+    pub pixels: usize,
     /// By how much each threshold is larger than it would be; None: by nothing.
     pub threshold_factors: Option<Vec<f32>>,
 }
@@ -85,6 +87,7 @@ impl Model {
             noise: 1.0,
             least: LEAST,
             looks: 1,
+            pixels: width * height,
             ..Model::default()
         };
         model.take(bytes);
@@ -98,10 +101,12 @@ impl Model {
         (self.width / 2, self.height / 2)
     }
 
-    /// Pixels that no mask covers.
-    pub fn pixels(&self) -> usize {
-        let of_mask = |open: &Vec<bool>| open.iter().filter(|open| **open).count();
-        self.unmasked.as_ref().map_or(self.width * self.height, of_mask)
+    /// Leaves out what is masked; see [`crate::domain::zone::unmasked`].
+    pub fn mask(&mut self, unmasked: Option<Vec<bool>>) {
+        if let Some(unmasked) = &unmasked {
+            self.pixels = unmasked.iter().filter(|open| **open).count();
+        }
+        self.unmasked = unmasked;
     }
 
     /// The next picture.

@@ -29,8 +29,8 @@ use crate::actors::registry::CameraEntry;
 use crate::media::PacketRing;
 use crate::pool::Pool;
 
-/// Viewers of all cameras together; each is a connection.
-pub(super) const MOST_VIEWERS: usize = 512;
+/// Viewers of all cameras together; each is a connection, and some are left for everything else.
+pub(super) const MOST_VIEWERS: usize = 400;
 /// What the kernel may hold of a viewer's pictures unsent, in bytes: whoever is slower is found out, and goes on with
 /// newer ones, before seconds of old pictures lie in there.
 const MOST_UNSENT: u32 = 128 << 10;
@@ -111,7 +111,6 @@ pub fn keep_little_unsent(connection: &dyn Any, _: &mut Extensions) {
     ("name" = String, Path, description = "the stem of the camera's file"),
 ), responses(
     (status = 101, description = "binary messages: `ftyp` and `moov`, then fragments"),
-    (status = 403, description = "asked by a foreign page", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the camera sends what no browser plays as MP4; `live.mjpeg` is there", body = Problem, content_type = "application/problem+json"),
     (status = 426, description = "not asked for as a WebSocket", body = Problem, content_type = "application/problem+json"),

@@ -34,6 +34,7 @@ use crate::archive::state::people::{PeopleDb, Token, User};
 use crate::clock;
 use crate::domain::access::{Cameras, Right, Role};
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
+use crate::domain::config::WebConfig;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::ring::RingBounds;
 use crate::domain::score::Score;
@@ -81,8 +82,8 @@ impl Served {
             index: index.clone(),
             archive_root,
             note_folder: folder.path().to_owned(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            address_file: Some(folder.path().join("address")),
+            web: web("127.0.0.1:0", Some(folder.path().join("address"))),
+            tls: None,
             snapshot,
             pool: Pool::start(1).unwrap(),
         };
@@ -252,6 +253,10 @@ impl Answer {
         assert!(problem["title"].is_string());
         problem["detail"].as_str().unwrap().to_owned()
     }
+}
+
+fn web(listen: &str, address_file: Option<PathBuf>) -> WebConfig {
+    WebConfig { listen: listen.parse().unwrap(), address_file, names: Vec::new(), tls: None, allow_local: false }
 }
 
 fn first_start() -> DateTime<Utc> {

@@ -45,7 +45,7 @@ fn a_server_that_is_dropped_takes_its_address_file_away() {
     let served = Served::start();
     let file = served.folder.path().join("other");
     let start = || {
-        let context = WebContext { address_file: Some(file.clone()), ..context(&served) };
+        let context = WebContext { web: web("127.0.0.1:0", Some(file.clone())), ..context(&served) };
         actix::System::new().block_on(serve(context)).unwrap()
     };
     let server = start();
@@ -66,27 +66,27 @@ fn context(served: &Served) -> WebContext {
         index: served.index.clone(),
         archive_root: served.archive(),
         note_folder: served.folder.path().to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        address_file: None,
+        web: web("127.0.0.1:0", None),
+        tls: None,
         snapshot: Arc::new(|_| Err("none".into())),
         pool: Pool::start(1).unwrap(),
     }
 }
 
-fn refusal(served: &Served, listen: SocketAddr, address_file: Option<PathBuf>) -> WebError {
-    let context = WebContext { listen, address_file, ..context(served) };
+fn refusal(served: &Served, listen: &str, address_file: Option<PathBuf>) -> WebError {
+    let context = WebContext { web: web(listen, address_file), ..context(served) };
     actix::System::new().block_on(serve(context)).err().expect("it does not start")
 }
 
 #[test]
 fn what_cannot_be_served_is_refused_with_the_key() {
     let served = Served::start();
-    let error = refusal(&served, "0.0.0.0:0".parse().unwrap(), None);
+    let error = refusal(&served, "0.0.0.0:0", None);
     assert!(error.to_string().starts_with("web.listen: 0.0.0.0:0 can be reached"), "{error}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let error = refusal(&served, taken.local_addr().unwrap(), None);
+    let error = refusal(&served, &taken.local_addr().unwrap().to_string(), None);
     assert!(error.to_string().starts_with("web.listen: cannot listen on 127.0.0.1:"), "{error}");
     let folder = served.folder.path().to_owned();
-    let error = refusal(&served, "127.0.0.1:0".parse().unwrap(), Some(folder));
+    let error = refusal(&served, "127.0.0.1:0", Some(folder));
     assert!(error.to_string().starts_with("web.address_file: cannot write"), "{error}");
 }

@@ -28,6 +28,7 @@ export async function ask(method, path, { body, quiet = false, headers = {}, sig
     const isJson = /json/.test(answer.headers.get('Content-Type') ?? '');
     const said = isJson ? await answer.json() : await answer.text();
     if (answer.ok) return said;
+    if (answer.status === 401) logIn();
     problem = new Problem(answer.status, said?.detail ?? `the server answered ${answer.status}`, isJson ? said : {});
   } catch (error) {
     if (error.name === 'AbortError') throw error;
@@ -35,6 +36,11 @@ export async function ask(method, path, { body, quiet = false, headers = {}, sig
   }
   if (!quiet) toast(problem.message, 'bad');
   throw problem;
+}
+
+/** To the page to log in, and then back to this one. */
+function logIn() {
+  location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
 }
 
 export const get = (path, options) => ask('GET', path, options);
@@ -72,6 +78,8 @@ export function listen(hear, connected = () => {}, query = '') {
       // A browser gives up on its own after a refusal, and tries too often after a restart.
       stop();
       connected(false);
+      // It does not say why: a login may be over.
+      ask('GET', '/api/me', { quiet: true }).catch(() => {});
       timer = setTimeout(start, wait);
       wait = Math.min(2 * wait, LONGEST_WAIT_MS);
     };

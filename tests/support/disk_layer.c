@@ -1,11 +1,13 @@
-/* Writes down, in order, what a process does to the files below one folder: what is written, and what is synced.
+/* Stands between a process and the files below one folder (TARSIER_DISK_ROOT). Preloaded into the real daemon.
  *
- * Preloaded into the real daemon. A test makes of it what a power cut could have left at any moment. Syncs are only
- * written down and not done: no disk is waited for, and none is worn.
+ * With TARSIER_DISK_LOG it writes down, in order, what is done to them: what is written, and what is synced. A test makes
+ * of it what a power cut could have left at any moment. Syncs are then only written down and not done: no disk is waited
+ * for, and none is worn. A record is, little endian: kind (1 byte), then 8 bytes each of the wall clock in microseconds,
+ * the inode, and a number; then two lengths of 4 bytes and as many bytes. Pages written through shared memory are not
+ * seen: only SQLite's -shm has such, and it is made anew after a crash.
  *
- * TARSIER_CUT_ROOT is the folder, TARSIER_CUT_LOG the file. A record is, little endian: kind (1 byte), then 8 bytes
- * each of the wall clock in microseconds, the inode, and a number; then two lengths of 4 bytes and as many bytes.
- * Pages written through shared memory are not seen: only SQLite's -shm has such, and it is made anew after a crash. */
+ * With TARSIER_DISK_PACE it is a slow disk: that file says how many bytes a second may be written; 0: none, the disk
+ * stalls; no file: as many as there are. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, SYNC, SYNC_ALL };
+enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, SYNC, SYNC_FOLDER, SYNC_ALL };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -2;
@@ -30,14 +32,50 @@ static char root[PATH_MAX];
 
 static int ready(void) {
   if (log_fd == -2) {
-    const char *folder = getenv("TARSIER_CUT_ROOT"), *file = getenv("TARSIER_CUT_LOG");
+    const char *folder = getenv("TARSIER_DISK_ROOT"), *file = getenv("TARSIER_DISK_LOG");
     log_fd = -1;
-    if (folder && file) {
-      snprintf(root, sizeof root, "%s", folder);
-      log_fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    }
+    if (folder) snprintf(root, sizeof root, "%s", folder);
+    if (folder && file) log_fd = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   }
-  return log_fd >= 0;
+  return root[0] != 0;
+}
+
+static double seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void rest(double for_s) {
+  struct timespec length = {(time_t)for_s, (long)((for_s - (double)(time_t)for_s) * 1e9)};
+  if (for_s > 0) nanosleep(&length, NULL);
+}
+
+/* Waits until the disk has taken so many bytes, after those that it was given before. */
+static void pace(size_t length) {
+  static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
+  static double taken_at;
+  const char *file = getenv("TARSIER_DISK_PACE");
+  int saved = errno;
+  for (;;) {
+    char text[32] = {0};
+    int fd = file ? (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC, 0) : -1;
+    if (fd < 0) break;
+    long got = syscall(SYS_read, fd, text, sizeof text - 1);
+    syscall(SYS_close, fd);
+    double rate = got > 0 ? atof(text) : 0;
+    if (rate > 0) {
+      pthread_mutex_lock(&pace_lock);
+      double now = seconds();
+      taken_at = (taken_at > now ? taken_at : now) + (double)length / rate;
+      double wait = taken_at - now;
+      pthread_mutex_unlock(&pace_lock);
+      rest(wait);
+      break;
+    }
+    rest(0.02);
+  }
+  errno = saved;
 }
 
 static int is_below(const char *path) {
@@ -77,6 +115,7 @@ static void put(uint8_t kind, uint64_t inode, uint64_t number, const void *first
   struct timespec now;
   uint8_t head[33];
   int saved = errno;
+  if (log_fd < 0) return;
   clock_gettime(CLOCK_REALTIME, &now);
   uint64_t at = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
   head[0] = kind;
@@ -131,6 +170,9 @@ int creat64(const char *name, mode_t mode) { return creat(name, mode); }
 static ssize_t written(int fd, const struct iovec *parts, int count, off_t offset) {
   struct stat found;
   long place = offset;
+  size_t length_wanted = 0;
+  for (int n = 0; n < count; n++) length_wanted += parts[n].iov_len;
+  if (below_fd(fd, &found)) pace(length_wanted);
   pthread_mutex_lock(&lock);
   int is_ours = fd != log_fd && below_fd(fd, &found);
   if (is_ours && offset < 0) {
@@ -183,7 +225,7 @@ int ftruncate(int fd, off_t length) {
 }
 int ftruncate64(int fd, off64_t length) { return ftruncate(fd, length); }
 
-/* What would be missed is not allowed to be used. */
+/* What would be missed is not allowed to be used; whoever asks does without. */
 int fallocate(int fd, int mode, off_t offset, off_t length) {
   (void)fd, (void)mode, (void)offset, (void)length;
   errno = EOPNOTSUPP;
@@ -247,12 +289,15 @@ int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode);
 
 static int synced(int fd, long call) {
   struct stat found;
+  if (below_fd(fd, &found)) pace(0);
+  if (log_fd < 0) return (int)syscall(call, fd);
   pthread_mutex_lock(&lock);
   int is_ours = below_fd(fd, &found);
   char path[PATH_MAX];
   int is_folder = !is_ours && ready() && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) && below_at(fd, ".", path);
   int result = 0;
-  if (is_ours || is_folder) put(SYNC, is_folder ? 0 : found.st_ino, 0, NULL, 0, NULL, 0);
+  if (is_ours) put(SYNC, found.st_ino, 0, NULL, 0, NULL, 0);
+  else if (is_folder) put_path(SYNC_FOLDER, 0, path);
   else result = (int)syscall(call, fd);
   pthread_mutex_unlock(&lock);
   return result;
@@ -261,13 +306,14 @@ int fsync(int fd) { return synced(fd, SYS_fsync); }
 int fdatasync(int fd) { return synced(fd, SYS_fdatasync); }
 
 int syncfs(int fd) {
-  if (!ready()) return (int)syscall(SYS_syncfs, fd);
+  if (ready()) pace(0);
+  if (log_fd < 0) return (int)syscall(SYS_syncfs, fd);
   pthread_mutex_lock(&lock);
   put(SYNC_ALL, 0, 0, NULL, 0, NULL, 0);
   pthread_mutex_unlock(&lock);
   return 0;
 }
 void sync(void) {
-  if (ready()) syncfs(-1);
+  if (ready() && log_fd >= 0) syncfs(-1);
   else syscall(SYS_sync);
 }
