@@ -57,9 +57,8 @@ fn check_open_files(daemon: &Daemon) -> usize {
     checked
 }
 
-/// Everything that was broken off is whole in the index, and the gap after it lasts till the first picture that
-/// came again. Recordings whose row
-/// did not reach the index before the kill are found by the scan, later.
+/// Everything that was broken off is whole in the index, and the gap after it lasts till the first picture that came
+/// again. Recordings whose row did not reach the index before the kill are found by the scan, later.
 fn check_after_restart(daemon: &Daemon, camera: &str, began: DateTime<Utc>) -> Option<PathBuf> {
     let row = daemon.recordings(camera).into_iter().filter(|row| row.complete).max_by_key(|row| row.id)?;
     let end = row.end.expect("a complete recording has an end");

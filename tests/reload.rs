@@ -145,7 +145,8 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     // Each restart is written down.
     let gaps_are = |count: usize| {
         wait_for(&format!("{count} gaps"), secs(10), || (daemon.gaps("edited").len() >= count).then_some(()));
-        assert_eq!(daemon.gaps("edited").len(), count);
+        let gaps = daemon.gaps("edited");
+        assert_eq!(gaps.len(), count, "{gaps:#?}");
     };
     gaps_are(3);
     assert!(daemon.metric("tarsier_gap_seconds_total", "edited").unwrap() > 0.0);

@@ -360,7 +360,10 @@ impl Supervisor {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let shared = Arc::clone(&self.shared);
         let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
-        let gap = gap.or_else(|| missing_at_start(&shared.archive, &config, !self.ready));
+        let gap = match self.ready {
+            false => gap.or_else(|| missing_since_last_life(&shared.archive, &config)),
+            true => gap,
+        };
         if let Some(OpenGap { since, cause }) = gap {
             shared.archive.index().set_open_gap(name, Some((since, cause)));
         }
@@ -559,26 +562,19 @@ fn survived(
     }
 }
 
-/// What is missing of a camera that starts and has not stopped in this process: since the last one ended, if this is
-/// its first look at the cameras, and else since now, for it was not to record.
-fn missing_at_start(archive: &Archive, config: &CameraConfig, is_first_look: bool) -> Option<OpenGap> {
+/// What is missing of a camera at the first look of this process: since the last one ended.
+fn missing_since_last_life(archive: &Archive, config: &CameraConfig) -> Option<OpenGap> {
     if !should_record(config) {
         return None;
     }
-    let (index, now) = (archive.index(), clock::utc_now());
+    let index = archive.index();
     if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
         return Some(OpenGap { since: gap.start, cause: gap.cause });
     }
-    // Of a camera that is new nothing is missing before its first picture.
     let covered_to = index.covered_to(&config.name).ok().flatten();
-    match is_first_look {
-        true => {
-            let is_continuous = config.record.mode_at(now) == RecordMode::Continuous;
-            let since = known_to(covered_to, index.alive_before(), is_continuous)?;
-            Some(OpenGap { since, cause: GapCause::Down })
-        }
-        false => covered_to.map(|_| OpenGap { since: now, cause: GapCause::Reload }),
-    }
+    let is_continuous = config.record.mode_at(clock::utc_now()) == RecordMode::Continuous;
+    let since = known_to(covered_to, index.alive_before(), is_continuous)?;
+    Some(OpenGap { since, cause: GapCause::Down })
 }
 
 /// While it does not record, something is missing.
