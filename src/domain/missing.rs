@@ -123,6 +123,8 @@ pub fn known_to(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(second: i64) -> DateTime<Utc> {
@@ -172,5 +174,126 @@ mod tests {
         assert_eq!(after(Some(gap(60)), Some((70, 90)), 60), Some((down(90), Some(at(70)))));
         assert_eq!(after(Some(gap(90)), Some((70, 89)), 60), Some((gap(89), None)));
         assert_eq!(after(Some(gap(80)), Some((75, 89)), 60), Some((down(89), None)), "it sent what was older");
+    }
+
+    /// What becomes of a continuous camera, each for some time in ms.
+    #[derive(Clone, Copy, Debug)]
+    enum Spell {
+        /// It sends.
+        Sends(i64),
+        /// Its connection or its actor is gone.
+        Lost(i64, GapCause),
+        /// The process is killed, and what it had not written yet of a recording goes with it.
+        Killed { down: i64, torn: i64, since_note: i64 },
+        /// The process ends in order.
+        Ended { down: i64 },
+    }
+
+    fn spell() -> impl Strategy<Value = Spell> {
+        let cause = prop_oneof![Just(GapCause::Disconnected), Just(GapCause::Crash), Just(GapCause::DiskError)];
+        prop_oneof![
+            (1i64..60_000).prop_map(Spell::Sends),
+            (1i64..60_000, cause).prop_map(|(length, cause)| Spell::Lost(length, cause)),
+            (1i64..60_000, 0i64..1000, 0i64..2000).prop_map(|(down, torn, since_note)| Spell::Killed {
+                down,
+                torn,
+                since_note
+            }),
+            (1i64..60_000).prop_map(|down| Spell::Ended { down }),
+        ]
+    }
+
+    /// A continuous camera, what is stored of it, and what its index says.
+    #[derive(Default)]
+    struct Story {
+        now: i64,
+        missing: Missing,
+        /// Start of what is being recorded; it goes up to now.
+        recording: Option<i64>,
+        recorded: Vec<(i64, i64)>,
+        gaps: Vec<(i64, i64)>,
+    }
+
+    fn ms(at: DateTime<Utc>) -> i64 {
+        (at - DateTime::UNIX_EPOCH).num_milliseconds()
+    }
+
+    fn time(ms: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::milliseconds(ms)
+    }
+
+    impl Story {
+        fn write(&mut self, gap: Option<Gap>) {
+            self.gaps.extend(gap.map(|gap| (ms(gap.start), ms(gap.end.unwrap()))));
+        }
+
+        fn covered_to(&self) -> Option<i64> {
+            self.recorded.iter().chain(&self.gaps).map(|stretch| stretch.1).max()
+        }
+
+        fn live(&mut self, spell: Spell) {
+            match spell {
+                Spell::Sends(length) => {
+                    if self.recording.is_none() {
+                        let gap = self.missing.ends("yard", time(self.now));
+                        self.write(gap);
+                        self.recording = Some(self.now);
+                    }
+                    self.now += length;
+                }
+                Spell::Lost(length, cause) => {
+                    self.recorded.extend(self.recording.take().map(|start| (start, self.now)));
+                    self.missing.begins(time(self.now), cause);
+                    self.now += length;
+                }
+                Spell::Killed { down, torn, since_note } => {
+                    let recorded = self.recording.take().map(|start| (start, (self.now - torn).max(start)));
+                    self.recorded.extend(recorded);
+                    self.begin_again(recorded, self.now - since_note);
+                    self.now += down;
+                }
+                Spell::Ended { down } => {
+                    self.recorded.extend(self.recording.take().map(|start| (start, self.now)));
+                    self.begin_again(None, self.now);
+                    self.now += down;
+                }
+            }
+        }
+
+        /// As the next process does, which knows what the index holds.
+        fn begin_again(&mut self, recorded: Option<(i64, i64)>, alive_to: i64) {
+            let (covered_to, alive_to) = (self.covered_to().map(time), Some(time(alive_to)));
+            let recorded = recorded.map(|(start, end)| (time(start), time(end)));
+            let left = std::mem::take(&mut self.missing).gap();
+            let open = match after_last_life(Remains { gap: left, recorded }, covered_to, alive_to) {
+                Some((open, before_to)) => {
+                    let before = left.zip(before_to).and_then(|(gap, to)| gap.ended("yard", to));
+                    self.write(before);
+                    Some(open)
+                }
+                None => known_to(covered_to, alive_to, true).map(|since| OpenGap { since, cause: GapCause::Down }),
+            };
+            self.missing = Missing::new(open);
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, and however often: each moment since the first picture is recorded or in a gap, and none
+        /// is both.
+        #[test]
+        fn recordings_and_gaps_are_the_whole_time(spells in prop::collection::vec(spell(), 1..40)) {
+            let mut story = Story { now: 1_000_000, ..Story::default() };
+            story.live(Spell::Sends(1));
+            spells.into_iter().for_each(|spell| story.live(spell));
+            story.live(Spell::Sends(1));
+            story.live(Spell::Lost(1, GapCause::Disconnected));
+            let mut all: Vec<_> = story.recorded.iter().chain(&story.gaps).copied().filter(|(a, b)| a < b).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all[0].0, 1_000_000);
+            prop_assert_eq!(all.last().unwrap().1, story.now - 1);
+            for pair in all.windows(2) {
+                prop_assert_eq!(pair[0].1, pair[1].0, "{:?}", pair);
+            }
+        }
     }
 }
