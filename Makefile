@@ -21,6 +21,11 @@ test: setup ## all tests, with fault injection compiled in
 	else \
 		$(CARGO) test --locked --features failpoints; \
 	fi
+	@if tests/support/can_mount_ext4.sh; then \
+		$(CARGO) test --locked --features failpoints --test disk -- --ignored; \
+	else \
+		echo "not run: the test on ext4, because a loop device cannot be mounted here"; \
+	fi
 
 lint: ## formatting and clippy
 	@$(CARGO) fmt --check

@@ -16,7 +16,7 @@ const CANARY: &str = "c4naryZq7";
 
 /// The canary, and what it looks like in the header of a request.
 fn traces() -> Vec<String> {
-    let user = |password: &str| base64(&format!("viewer:{password}"));
+    let user = |password: &str| base64(format!("viewer:{password}"));
     vec![CANARY.into(), user(CANARY), user(&odd()), user(&wrong())]
 }
 

@@ -425,7 +425,7 @@ impl Soak {
         let Camera { name, source, settings, disabled, triggers, .. } = camera;
         let first = self.ledger.first(name).unwrap_or(end);
         let judged = match settings.is_event {
-            false => vec![first..end],
+            false => std::iter::once(first..end).collect(),
             // Before the first line about it, it is new: a crash that takes the index takes that with it.
             true => match self.ledger.known_since(name) {
                 Some(known) => self.windows(source, triggers.iter().filter(|at| **at > known + TOLERANCE)),

@@ -54,7 +54,7 @@ impl MjpegServer {
             jpegs: jpegs(&output.stdout).map(<[u8]>::to_vec).collect(),
             fps: clip.fps,
             authorization: credentials
-                .map(|(user, password)| format!("Basic {}", base64(&format!("{user}:{password}")))),
+                .map(|(user, password)| format!("Basic {}", base64(format!("{user}:{password}")))),
             stop: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sent: AtomicU64::new(0),

@@ -226,7 +226,7 @@ impl Shared {
 
     fn description(&self) -> String {
         let sets: Vec<String> =
-            self.units[0].parts.iter().filter(|part| matches!(part[0] & 0x1f, 7 | 8)).map(|set| base64(set)).collect();
+            self.units[0].parts.iter().filter(|part| matches!(part[0] & 0x1f, 7 | 8)).map(base64).collect();
         format!(
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=numbered\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n\
              a=rtpmap:96 H264/{RTP_HZ}\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\na=control:track\r\n",
@@ -259,7 +259,7 @@ fn serve(mut client: &TcpStream, shared: &Arc<Shared>) -> std::io::Result<()> {
             "OPTIONS" => ok("Public: OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN\r\n")?,
             "DESCRIBE" => {
                 let sdp = shared.description();
-                ok(&format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
+                ok(format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
                     .trim_end_matches("\r\n"))?
             }
             "SETUP" => ok("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")?,
