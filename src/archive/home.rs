@@ -273,7 +273,7 @@ mod tests {
         home.note(DateTime::UNIX_EPOCH);
         assert_eq!(home.noted(), None, "it is not ours yet");
         home.check().unwrap();
-        let moments = [1_700_000_000_123_456, 1_700_000_002_000_000].map(|us| DateTime::from_timestamp_micros(us));
+        let moments = [1_700_000_000_123_456, 1_700_000_002_000_000].map(DateTime::from_timestamp_micros);
         for moment in moments {
             home.note(moment.unwrap());
             assert_eq!(home.noted(), moment);
