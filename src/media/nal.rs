@@ -667,8 +667,7 @@ mod tests {
 
     #[test]
     fn a_slice_tells_whether_its_picture_began_before_it() {
-        let continues =
-            |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 0, 1, 6, 5, 0x80, 0, 0, 1][..], unit].concat());
+        let continues = |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 1][..], unit].concat());
         assert!(continues(VideoCodec::H264, &[0x65, 0x40]) && continues(VideoCodec::H264, &[0x41, 0x02]));
         assert!(!continues(VideoCodec::H264, &[0x65, 0x88]) && !continues(VideoCodec::H264, &[0x67, 0x40]));
         assert!(continues(VideoCodec::H264, &[0x44, 0x80]), "a later partition");
