@@ -28,7 +28,8 @@ const PRE_ALARM_S: i64 = 2;
 const EVENT_S: i64 = 3;
 /// A camera that is enabled has started by then.
 const STARTS_WITHIN: TimeDelta = TimeDelta::seconds(2);
-/// A kill costs so much of what had come (see `tests/kill.rs`), of an event by hand its beginning.
+/// A kill costs so much of what had come (see `tests/kill.rs`), of an event by hand its beginning; and an event that a full
+/// disk could not be told of leaves no trace where a kill comes before it has room.
 const KILL_COSTS: TimeDelta = TimeDelta::seconds(1);
 const TICK: Duration = Duration::from_millis(50);
 
@@ -109,6 +110,8 @@ struct Soak {
     deeds: BTreeMap<&'static str, u64>,
     mends: Vec<(Instant, Mend)>,
     is_full: bool,
+    /// When it was.
+    full: Vec<Range<DateTime<Utc>>>,
     kills: Vec<DateTime<Utc>>,
     lives: Vec<Life>,
 }
@@ -192,6 +195,7 @@ impl Soak {
             deeds: BTreeMap::new(),
             mends: Vec::new(),
             is_full: false,
+            full: Vec::new(),
             kills: Vec::new(),
             lives: vec![Life::begins()],
         }
@@ -233,6 +237,7 @@ impl Soak {
                 Mend::Repair(at) => self.write(at),
                 Mend::MakeRoom => {
                     self.is_full = false;
+                    self.full.last_mut().expect("it was full").end = utc_now();
                     self.disk.make_room();
                 }
                 Mend::Enable(at) => {
@@ -351,6 +356,7 @@ impl Soak {
     fn fill(&mut self) -> &'static str {
         if !self.is_full {
             self.is_full = true;
+            self.full.push(utc_now()..DateTime::<Utc>::MAX_UTC);
             // Some for longer than the rings reach back.
             let ms = if self.random.u32(0..4) == 0 { 14_000..18_000 } else { 200..4000 };
             self.later(ms, Mend::MakeRoom);
@@ -466,7 +472,10 @@ impl Soak {
         source: &NumberedCamera,
         triggers: impl Iterator<Item = &'a DateTime<Utc>>,
     ) -> Vec<Range<u64>> {
-        let is_killed = |at: DateTime<Utc>| self.kills.iter().any(|kill| at <= *kill && *kill < at + KILL_COSTS);
+        let is_killed = |at: DateTime<Utc>| {
+            let full_to = self.full.iter().find(|full| full.contains(&at)).map_or(at, |full| full.end);
+            self.kills.iter().any(|kill| at <= *kill && *kill < full_to.max(at + KILL_COSTS))
+        };
         let rate = source.rate() as i64;
         let began = source.taken_at(0);
         let number = |at: DateTime<Utc>| ((at - began).num_milliseconds().max(0) * rate / 1000) as u64;

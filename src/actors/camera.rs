@@ -1,8 +1,8 @@
 //! The CameraActor: owns one camera's ring, readers, detector, writer and recorder; starts and restarts them
 //! with backoff, and publishes the camera's state. No packet passes through it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
@@ -106,8 +106,9 @@ impl Drop for OwnedRecorder {
     }
 }
 
-/// An actor that is restarted when it crashes.
+/// An actor that is restarted when it crashes, and that ends when this is gone.
 struct Child<A: Actor> {
+    owned: Arc<()>,
     address: Option<Addr<A>>,
     /// Which life of it this is.
     generation: u64,
@@ -118,11 +119,17 @@ struct Child<A: Actor> {
 
 impl<A: Actor> Child<A> {
     fn new(now: Instant) -> Self {
-        Child { address: None, generation: 0, backoff: Backoff::default(), began: now, restart_at: None }
+        let owned = Arc::new(());
+        Child { owned, address: None, generation: 0, backoff: Backoff::default(), began: now, restart_at: None }
+    }
+
+    fn owner(&self) -> Weak<()> {
+        Arc::downgrade(&self.owned)
     }
 
     fn started(&mut self, address: Addr<A>) {
         *self = Child {
+            owned: Arc::clone(&self.owned),
             address: Some(address),
             generation: self.generation + 1,
             began: clock::monotonic(),
@@ -291,6 +298,7 @@ impl CameraActor {
         let writer = WriterActor {
             camera: self.config.name.clone(),
             generation: self.writer.generation + 1,
+            owner: self.writer.owner(),
             recorder: Arc::clone(&self.recorder.0),
             archive: Arc::clone(&self.shared.archive),
             detector: None,
@@ -313,6 +321,7 @@ impl CameraActor {
         let detector = DetectorActor {
             camera: self.config.name.clone(),
             generation: self.detector.generation + 1,
+            owner: self.detector.owner(),
             recorded_zones: self.config.detect.zone_set(&self.config.record.zones),
             config: self.config.detect.clone(),
             ring: Arc::clone(&looked_at.ring),

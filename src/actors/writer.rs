@@ -1,10 +1,10 @@
 //! The WriterActor: carries notices and triggers to the camera's recorder, and tells others what it did. It
 //! touches no file: that happens on the archive's thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
 use super::gaps;
 use super::guard::{CameraPart, guarded};
@@ -42,6 +42,8 @@ pub fn clear_alarms(registry: &Registry, camera: &str) {
 pub struct WriterActor {
     pub camera: String,
     pub generation: u64,
+    /// When it is gone, so is this: an actor with an interval does not end for want of addresses.
+    pub owner: Weak<()>,
     pub recorder: Arc<CameraRecorder>,
     pub archive: Arc<Archive>,
     pub detector: Option<Recipient<WriterState>>,
@@ -79,9 +81,12 @@ impl Actor for WriterActor {
             let address = context.address();
             actor.recorder.wake_with(move || address.do_send(TurnTaken));
             context.run_interval(TICK, |actor, context| {
-                guarded(actor, context, "writer.tick", |actor, _| {
+                guarded(actor, context, "writer.tick", |actor, context| {
                     actor.recorder.notice();
                     actor.publish();
+                    if actor.owner.strong_count() == 0 {
+                        context.stop();
+                    }
                 });
             });
         });
