@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
-use super::{cameras, events, export, health, live, login, metrics, problem, recordings, routes, users};
+use super::{cameras, events, export, health, live, login, metrics, problem, recordings, routes, thumbnails, users};
 use crate::domain::access::Right;
 
 /// The HTTP API.
@@ -34,12 +34,15 @@ use crate::domain::access::Right;
         recordings::one,
         recordings::delete,
         recordings::video,
-        recordings::thumbnail,
         recordings::protect,
         recordings::unprotect,
         recordings::gaps,
         export::export,
         events::events,
+        events::delete,
+        thumbnails::of_recording,
+        thumbnails::of_event,
+        thumbnails::of_moment,
         login::page,
         login::log_in,
         login::log_out,
