@@ -121,7 +121,8 @@ pub async fn of_moment(
     check_camera(&state, &who, &RecordingQuery { camera: camera.clone(), ..RecordingQuery::default() }).await?;
     let moment = Query::of(&request).time("at")?;
     let moment = moment.ok_or_else(|| Problem::bad_query("at", "is missing (which moment?)"))?;
-    let to = Some(moment + TimeDelta::microseconds(1));
+    // Pages know times to the millisecond.
+    let to = Some(moment + TimeDelta::milliseconds(1));
     let query = RecordingQuery { camera, from: Some(moment), to, limit: 1, ..RecordingQuery::default() };
     let found = match moment > clock::utc_now() + AHEAD {
         true => None,

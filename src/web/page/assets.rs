@@ -41,7 +41,9 @@ assets! {
     "shell.js" "text/javascript; charset=utf-8",
     "live.js" "text/javascript; charset=utf-8",
     "wall.js" "text/javascript; charset=utf-8",
+    "preview.js" "text/javascript; charset=utf-8",
     "strip.js" "text/javascript; charset=utf-8",
+    "events.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }
 
