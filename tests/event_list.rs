@@ -48,10 +48,7 @@ fn start() -> (Daemon, Clip) {
     let daemon = Daemon::builder()
         .camera(
             "yard",
-            &format!(
-                "source: {}\ndetect: {{ warm_up: 1s, minimal_duration: 1s }}\n{record}",
-                moving.path.display()
-            ),
+            &format!("source: {}\ndetect: {{ warm_up: 1s, minimal_duration: 1s }}\n{record}", moving.path.display()),
         )
         .camera(
             "gate",
@@ -157,7 +154,10 @@ fn events_appear_with_their_pictures_and_are_found_kept_and_deleted() {
     assert_eq!(event_of(&daemon, "yard").unwrap()["protected"], true);
     browser.press("x");
     on_page(&mut browser, "(await until('the question', () => named('Delete'))).click();");
-    on_page(&mut browser, "await until('why not', () => document.querySelector('.toast.bad')?.innerText.includes('protected'));");
+    on_page(
+        &mut browser,
+        "await until('why not', () => document.querySelector('.toast.bad')?.innerText.includes('protected'));",
+    );
     assert!(there(&recording) && event_of(&daemon, "yard").is_some());
     on_page(
         &mut browser,

@@ -31,6 +31,7 @@ mod server;
 mod tests;
 mod thumbnails;
 pub mod tls;
+mod tokens;
 mod users;
 
 use std::path::PathBuf;

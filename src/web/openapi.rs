@@ -7,7 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
-use super::{cameras, events, export, health, live, login, metrics, problem, recordings, routes, thumbnails, users};
+use super::{
+    cameras, events, export, health, live, login, metrics, problem, recordings, routes, thumbnails, tokens, users,
+};
 use crate::domain::access::Right;
 
 /// The HTTP API.
@@ -51,6 +53,9 @@ use crate::domain::access::Right;
         users::add,
         users::change,
         users::remove,
+        tokens::list,
+        tokens::add,
+        tokens::remove,
     )
 )]
 pub struct Document;

@@ -5,7 +5,8 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
 use super::{
-    Problem, cameras, events, export, health, live, login, metrics, openapi, page, recordings, thumbnails, users,
+    Problem, cameras, events, export, health, live, login, metrics, openapi, page, recordings, thumbnails, tokens,
+    users,
 };
 use crate::domain::access::Right;
 
@@ -68,6 +69,9 @@ routes! {
     POST Admin "/api/users" () => users::add,
     PATCH Admin "/api/users/{user}" () => users::change,
     DELETE Admin "/api/users/{user}" () => users::remove,
+    GET Admin "/api/tokens" () => tokens::list,
+    POST Admin "/api/tokens" () => tokens::add,
+    DELETE Admin "/api/tokens/{token}" () => tokens::remove,
 }
 
 /// HEAD is answered wherever GET is.

@@ -43,6 +43,7 @@ assets! {
     "wall.js" "text/javascript; charset=utf-8",
     "preview.js" "text/javascript; charset=utf-8",
     "strip.js" "text/javascript; charset=utf-8",
+    "users.js" "text/javascript; charset=utf-8",
     "events.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }

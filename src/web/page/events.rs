@@ -115,7 +115,8 @@ pub async fn list(state: &AppState, who: &Who, query: &Query<'_>) -> String {
         let _ = writeln!(out, "<a class=\"button\" href=\"{}\">Newest</a>", Text(&address(query, None)));
     }
     if let Some(next) = next {
-        let _ = writeln!(out, "<a class=\"button\" rel=\"next\" href=\"{}\">Older</a>", Text(&address(query, Some(&next))));
+        let _ =
+            writeln!(out, "<a class=\"button\" rel=\"next\" href=\"{}\">Older</a>", Text(&address(query, Some(&next))));
     }
     out + "</div>\n"
 }
@@ -170,7 +171,11 @@ fn row(out: &mut String, row: &EventRow, is_admin: bool) {
         true => out.push_str("<span class=\"event-picture\">not recorded</span>\n"),
     }
     let _ = write!(out, "<div class=\"event-words\"><a class=\"event-time\" href=\"{moment}\">{}</a> ", Time(*start));
-    let _ = write!(out, "<strong>{name}</strong> <span class=\"event-length\">{length}</span> <span>{}</span>", cause(event));
+    let _ = write!(
+        out,
+        "<strong>{name}</strong> <span class=\"event-length\">{length}</span> <span>{}</span>",
+        cause(event)
+    );
     for zone in zones {
         let _ = write!(out, " <span class=\"event-zone\">{}</span>", Text(zone));
     }

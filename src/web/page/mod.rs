@@ -7,6 +7,7 @@
 mod assets;
 mod events;
 mod html;
+mod people;
 mod tables;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -72,6 +73,14 @@ pub const PAGES: &[Page] = &[
         nav: "system",
         html: include_str!("../www/system.html"),
         script: "shell.js",
+    },
+    Page {
+        path: "/users",
+        right: Right::Admin,
+        title: "Users",
+        nav: "system",
+        html: include_str!("../www/users.html"),
+        script: "users.js",
     },
 ];
 
@@ -144,6 +153,8 @@ async fn part(name: &str, state: &AppState, who: &Who, query: &Query<'_>) -> Str
         "cameras" => tables::cameras(&cameras()),
         "alarms" => tables::alarms(&state.alarms(who)),
         "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
+        "people" => people::tables(state, who).await,
+        "users-link" => people::link(who).to_owned(),
         "event-filter" => events::filter(state, who, query),
         "events" => events::list(state, who, query).await,
         _ => format!("<p class=\"error\">no part is called {}</p>", Text(name)),

@@ -149,7 +149,8 @@ pub fn recordings(rows: &Result<Vec<Recording>, Problem>) -> String {
     out + "</tbody></table></div>\n"
 }
 
-fn head(columns: &[&str]) -> String {
+/// A table up to its first row.
+pub fn head(columns: &[&str]) -> String {
     let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
     for column in columns {
         let _ = write!(out, "<th scope=\"col\">{column}</th>");

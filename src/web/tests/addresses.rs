@@ -48,10 +48,14 @@ fn every_documented_address_answers() {
         .collect();
     all.sort_by_key(|(method, _)| method == "DELETE");
     for (method, path) in all {
-        let filled = path.replace("{name}", "yard").replace("{id}", &id).replace("{user}", "anna");
+        let filled = path
+            .replace("{name}", "yard")
+            .replace("{id}", &id)
+            .replace("{user}", "anna")
+            .replace("{token}", "doorbell");
         let answer = served.ask(&method, &filled, &[]);
         // Nobody of this name, no such event, and a recording that is no video.
-        let lacks = ["no user", "no event", "is damaged"].iter().any(|words| answer.text().contains(words));
+        let lacks = ["no user", "no token", "no event", "is damaged"].iter().any(|words| answer.text().contains(words));
         assert!(lacks || ![404, 405, 500].contains(&answer.status), "{method} {filled}: {}", answer.text());
         let unknown = served.ask(&method, &format!("{filled}?surprise=1"), &[]);
         assert_eq!(unknown.problem(400), unknown.json()["detail"], "{filled}");

@@ -1,7 +1,7 @@
 // The list of events: what happens is put in by itself, and what a person does to an event.
 
 import './shell.js';
-import { ask, listen } from './api.js';
+import { ask, listen, servedPage } from './api.js';
 import { agreed, all, copyLink, one, showTimes, toast } from './dom.js';
 import { keys } from './keys.js';
 
@@ -20,17 +20,9 @@ let asked = 0;
 /** Puts the rows of the page, as it is served now, in place of those that are here. Rows that stay the same stay. */
 async function renew() {
   const turn = (asked += 1);
-  let page;
-  try {
-    const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
-    if (!answer.ok || answer.redirected) return;
-    page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-  } catch {
-    // The stream of events tells when it is back.
-    return;
-  }
+  const page = await servedPage();
+  if (!page || turn !== asked) return;
   const fresh = one('#events', page);
-  if (turn !== asked) return;
   const known = new Map([...list.children].map((row) => [row.dataset.event, row]));
   const came = [];
   let at = list.firstElementChild;
