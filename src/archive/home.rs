@@ -88,10 +88,9 @@ impl Home {
         Home { root: root.to_owned(), note: Some(note), seen: Mutex::new(seen), ..Home::default() }
     }
 
-    /// Is it there, and ours? Makes its folder and its marker where it never was, or where somebody took them away, and
-    /// takes the lock where it is not held.
+    /// Is it there, and ours? Like [`Home::check_place`], and takes the lock where it is not held.
     pub fn check(&self) -> io::Result<()> {
-        self.check_marker()?;
+        self.check_place()?;
         self.take_lock()
     }
 
@@ -115,7 +114,8 @@ impl Home {
         Ok(())
     }
 
-    fn check_marker(&self) -> io::Result<()> {
+    /// Is it there? Makes its folder and its marker where it never was, or where somebody took them away.
+    pub fn check_place(&self) -> io::Result<()> {
         let Some(note) = &self.note else { return fs::create_dir_all(&self.root) };
         // Not held while a disk is asked that may hang.
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -145,7 +145,7 @@ impl Home {
 
     /// Was it somewhere else, and is not there now? Other trouble is no reason to think so.
     pub fn is_missing(&self) -> bool {
-        self.check_marker().is_err_and(|error| is_not_mounted(&error))
+        self.check_place().is_err_and(|error| is_not_mounted(&error))
     }
 
     /// Lets another process have it.
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn where_nobody_watches_nothing_is_left_behind() {
         let folder = tempfile::tempdir().unwrap();
-        Home::unwatched(folder.path()).check_marker().unwrap();
+        Home::unwatched(folder.path()).check_place().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

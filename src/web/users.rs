@@ -103,7 +103,7 @@ pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewUser>)
     let user = User { name, role, cameras, password, since: clock::utc_now() };
     // Nothing is written where the archive's disk should be.
     let index = state.index.clone();
-    blocking(move || index.home().check()).await?.map_err(|error| Problem::unavailable(error.to_string()))?;
+    blocking(move || index.home().check_place()).await?.map_err(|error| Problem::unavailable(error.to_string()))?;
     let added = user.clone();
     state.doors.change(move |people| people.add_user(&added)).await?;
     tracing::info!(user = user.name, role = role.name(), who = who.name(), "user added over HTTP");
