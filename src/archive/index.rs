@@ -276,6 +276,16 @@ impl Index {
         self.change(|state| state.queue.restore_event(event));
     }
 
+    /// Takes an event away that is over; no recording goes with it. Queued.
+    pub fn remove_event(&self, id: i64) {
+        self.change(|state| state.queue.remove_event(id, false));
+    }
+
+    /// Like [`Index::remove_event`] for one of which the journal says so. Queued.
+    pub fn restore_no_event(&self, id: i64) {
+        self.change(|state| state.queue.remove_event(id, true));
+    }
+
     /// Notes motion scores of a camera, each with its time. Kept in memory until their minutes are over.
     pub fn see(&self, camera: &str, scores: impl IntoIterator<Item = (DateTime<Utc>, Score)>) {
         let mut state = self.shared().lock();

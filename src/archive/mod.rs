@@ -13,6 +13,7 @@ pub mod disk;
 mod encoding;
 pub mod export;
 pub mod file;
+mod footage;
 pub mod holes;
 pub mod home;
 pub mod index;
@@ -24,6 +25,7 @@ pub mod recovery;
 mod replay;
 pub mod retention;
 pub mod state;
+pub mod still;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -88,6 +88,8 @@ struct Folded {
     recordings: BTreeMap<i64, Listed>,
     gaps: BTreeMap<(String, DateTime<Utc>, &'static str), Gap>,
     events: BTreeMap<i64, MotionEvent>,
+    /// Those that a person took away: ids are not used again.
+    no_events: BTreeSet<i64>,
     minutes: BTreeMap<(String, i64), Minute>,
 }
 
@@ -107,6 +109,10 @@ impl Folded {
                 });
             }
             Entry::Event(event) => _ = self.events.insert(event.id, event),
+            Entry::NoEvent(Deleted { id, .. }) => {
+                self.events.remove(&id);
+                self.no_events.insert(id);
+            }
             Entry::Score(Scores { camera, minute, seconds }) => {
                 let (minute, _) = score::place_of(minute.timestamp());
                 self.minutes.entry((camera, minute)).or_default().merge(&seconds);
@@ -162,6 +168,10 @@ impl Replay<'_> {
         }
         for gap in folded.gaps.into_values() {
             self.index.restore_gap(gap, which == Days::All);
+            self.changed()?;
+        }
+        for id in folded.no_events {
+            self.index.restore_no_event(id);
             self.changed()?;
         }
         for event in folded.events.into_values() {
@@ -268,6 +278,10 @@ mod tests {
             seconds: i64,
             score: u8,
         },
+        /// One of the events that are there goes.
+        Unmark {
+            which: usize,
+        },
         /// All that is older goes, as retention has it.
         Forget {
             camera: usize,
@@ -292,6 +306,7 @@ mod tests {
                 .prop_map(|(camera, minutes, seconds)| Deed::OpenGap { camera, minutes, seconds }),
             2 => (0usize..2, minutes.clone(), 0i64..9000, any::<u8>())
                 .prop_map(|(camera, minutes, seconds, score)| Deed::Move { camera, minutes, seconds, score }),
+            1 => any::<usize>().prop_map(|which| Deed::Unmark { which }),
             2 => (0usize..2, minutes.clone(), prop::collection::vec(0u8..255, 1..90))
                 .prop_map(|(camera, minutes, bytes)| Deed::Look { camera, minutes, bytes }),
             1 => (0usize..2, minutes).prop_map(|(camera, minutes)| Deed::Forget { camera, minutes }),
@@ -382,6 +397,12 @@ mod tests {
                     let share = f32::from(score) / 255.0;
                     let boxes = vec![Region { left: share, top: 0.25, width: 0.1, height: share / 3.0 }];
                     index.put_event(MotionEvent { end, max_score, cause, zones, boxes, ..event });
+                }
+                Deed::Unmark { which } => {
+                    let events = told(index).events;
+                    if let Some((event, _)) = events.get(which % events.len().max(1)) {
+                        index.remove_event(event.id);
+                    }
                 }
                 Deed::Look { camera, minutes, ref bytes } => {
                     let time = |second: usize| minutes_ago(minutes) + TimeDelta::seconds(second as i64);

@@ -6,6 +6,7 @@
 
 mod body;
 pub mod bounds;
+mod cached;
 mod cameras;
 mod connections;
 mod doors;
@@ -28,7 +29,9 @@ pub mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
 pub mod tls;
+mod tokens;
 mod users;
 
 use std::path::PathBuf;
@@ -90,6 +93,8 @@ struct AppState {
     exports: Arc<Semaphore>,
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
+    /// Pictures out of files that are made at one time.
+    thumbnails: Arc<Semaphore>,
     live: live::Lives,
 }
 

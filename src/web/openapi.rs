@@ -7,7 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
-use super::{cameras, events, export, health, live, login, metrics, problem, recordings, routes, users};
+use super::{
+    cameras, events, export, health, live, login, metrics, problem, recordings, routes, thumbnails, tokens, users,
+};
 use crate::domain::access::Right;
 
 /// The HTTP API.
@@ -34,12 +36,15 @@ use crate::domain::access::Right;
         recordings::one,
         recordings::delete,
         recordings::video,
-        recordings::thumbnail,
         recordings::protect,
         recordings::unprotect,
         recordings::gaps,
         export::export,
         events::events,
+        events::delete,
+        thumbnails::of_recording,
+        thumbnails::of_event,
+        thumbnails::of_moment,
         login::page,
         login::log_in,
         login::log_out,
@@ -48,6 +53,9 @@ use crate::domain::access::Right;
         users::add,
         users::change,
         users::remove,
+        tokens::list,
+        tokens::add,
+        tokens::remove,
     )
 )]
 pub struct Document;

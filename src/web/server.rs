@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::doors::Doors;
 use super::guard::{self, Own};
-use super::{AppState, WebContext, connections, live, routes};
+use super::{AppState, WebContext, connections, live, routes, thumbnails};
 use crate::archive::state::people::PeopleDb;
 use crate::clock;
 use crate::domain::config::WebConfig;
@@ -74,6 +74,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         listeners: Arc::new(Semaphore::new(EVENT_STREAMS)),
         exports: Arc::new(Semaphore::new(EXPORTS_AT_A_TIME)),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
+        thumbnails: Arc::new(Semaphore::new(thumbnails::AT_A_TIME)),
         live: live::Lives::new(pool),
     });
     let app = move || {

@@ -62,6 +62,8 @@ pub(super) struct Queue {
     /// Gaps that the journal may have as going on, though the database never got them: what goes on is told anew.
     no_gaps: Vec<Gap>,
     events: BTreeMap<i64, Waiting<MotionEvent>>,
+    /// Events that go.
+    no_events: BTreeMap<i64, Waiting<()>>,
     minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
     /// Gaps that ended before are forgotten, by camera.
     forgotten: BTreeMap<String, DateTime<Utc>>,
@@ -130,6 +132,16 @@ impl Queue {
         self.bound();
     }
 
+    /// It goes, and what is still said of it, too. Its id is not used again.
+    pub fn remove_event(&mut self, id: i64, is_noted: bool) {
+        self.no_events.insert(id, Waiting { what: (), is_noted });
+        self.bound();
+    }
+
+    pub fn no_events(&self) -> impl Iterator<Item = (i64, &Waiting<()>)> {
+        self.no_events.iter().map(|(id, gone)| (*id, gone))
+    }
+
     pub fn events(&self) -> impl Iterator<Item = &Waiting<MotionEvent>> {
         self.events.values()
     }
@@ -170,6 +182,7 @@ impl Queue {
         self.gaps.values_mut().for_each(|gap| gap.is_noted = true);
         self.open_gaps.values_mut().for_each(|gap| gap.is_noted = true);
         self.events.values_mut().for_each(|event| event.is_noted = true);
+        self.no_events.values_mut().for_each(|gone| gone.is_noted = true);
         self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
         self.no_gaps.clear();
     }
@@ -179,7 +192,7 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len() + self.gaps.len() + self.events.len() + self.minutes.len()
+        self.rows.len() + self.gaps.len() + self.events.len() + self.no_events.len() + self.minutes.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -224,6 +237,9 @@ impl Queue {
         for (id, event) in failed.events {
             self.events.entry(id).or_insert(event);
         }
+        for (id, gone) in failed.no_events {
+            self.no_events.entry(id).or_insert(gone);
+        }
         for ((minute, camera), scores) in failed.minutes {
             self.see(&camera, minute, &scores.what, scores.is_noted);
         }
@@ -242,6 +258,10 @@ impl Queue {
         }
         while self.events.len() > MOST {
             self.events.pop_first();
+            self.given_up += 1;
+        }
+        while self.no_events.len() > MOST {
+            self.no_events.pop_first();
             self.given_up += 1;
         }
         while self.minutes.len() > MOST {

@@ -5,14 +5,17 @@
 //! here: what a page's tables say ([`tables`]), the files that go out as they are ([`assets`]).
 
 mod assets;
+mod events;
 mod html;
+mod people;
 mod tables;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::html::Text;
 use super::AppState;
 use super::doors::Who;
+use super::query::Query;
 use crate::domain::access::Right;
 
 /// One page.
@@ -53,7 +56,7 @@ pub const PAGES: &[Page] = &[
         title: "Events",
         nav: "events",
         html: include_str!("../www/events.html"),
-        script: "shell.js",
+        script: "events.js",
     },
     Page {
         path: "/cameras",
@@ -71,6 +74,14 @@ pub const PAGES: &[Page] = &[
         html: include_str!("../www/system.html"),
         script: "shell.js",
     },
+    Page {
+        path: "/users",
+        right: Right::Admin,
+        title: "Users",
+        nav: "system",
+        html: include_str!("../www/users.html"),
+        script: "users.js",
+    },
 ];
 
 const SHELL: &str = include_str!("../www/shell.html");
@@ -78,8 +89,8 @@ const SHELL: &str = include_str!("../www/shell.html");
 /// Registers the pages and the files they load.
 pub fn configure(config: &mut web::ServiceConfig) {
     for page in PAGES {
-        config.route(page.path, web::get().to(move |state, who| show(page, state, who)));
-        config.route(page.path, web::head().to(move |state, who| show(page, state, who)));
+        config.route(page.path, web::get().to(move |state, who, request| show(page, state, who, request)));
+        config.route(page.path, web::head().to(move |state, who, request| show(page, state, who, request)));
     }
     assets::configure(config);
 }
@@ -90,13 +101,14 @@ pub fn right(path: &str) -> Option<Right> {
     page.or_else(|| (path == assets::PATTERN).then_some(Right::Open))
 }
 
-async fn show(page: &'static Page, state: web::Data<AppState>, who: Who) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(render(page, &state, &who).await)
+async fn show(page: &'static Page, state: web::Data<AppState>, who: Who, request: HttpRequest) -> HttpResponse {
+    let query = Query::of_form(&request);
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(render(page, &state, &who, &query).await)
 }
 
 /// The shell, with the page in it.
-async fn render(page: &Page, state: &AppState, who: &Who) -> String {
-    let main = fill(page.html, state, who).await;
+async fn render(page: &Page, state: &AppState, who: &Who, query: &Query<'_>) -> String {
+    let main = fill(page.html, state, who, query).await;
     let lit = format!("data-nav=\"{}\"", page.nav);
     SHELL
         .replace("{{title}}", page.title)
@@ -120,13 +132,13 @@ fn log_out(name: &str) -> String {
 }
 
 /// Fills the names in a page's fragment.
-async fn fill(fragment: &str, state: &AppState, who: &Who) -> String {
+async fn fill(fragment: &str, state: &AppState, who: &Who, query: &Query<'_>) -> String {
     let mut out = String::with_capacity(2 * fragment.len());
     let mut rest = fragment;
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((name, after)) = after.split_once("}}") else { break };
         out.push_str(before);
-        out.push_str(&part(name, state, who).await);
+        out.push_str(&part(name, state, who, query).await);
         rest = after;
     }
     out.push_str(rest);
@@ -134,14 +146,17 @@ async fn fill(fragment: &str, state: &AppState, who: &Who) -> String {
 }
 
 /// What a name in a fragment stands for.
-async fn part(name: &str, state: &AppState, who: &Who) -> String {
+async fn part(name: &str, state: &AppState, who: &Who, query: &Query<'_>) -> String {
     let cameras = || state.cameras(who).iter().map(|entry| entry.status()).collect::<Vec<_>>();
     match name {
         "tiles" => tables::tiles(&cameras()),
         "cameras" => tables::cameras(&cameras()),
         "alarms" => tables::alarms(&state.alarms(who)),
         "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
-        "events" => tables::events(&tables::newest_events(state, who).await),
+        "people" => people::tables(state, who).await,
+        "users-link" => people::link(who).to_owned(),
+        "event-filter" => events::filter(state, who, query),
+        "events" => events::list(state, who, query).await,
         _ => format!("<p class=\"error\">no part is called {}</p>", Text(name)),
     }
 }

@@ -2,8 +2,9 @@
 
 import './shell.js';
 import { get, listen } from './api.js';
-import { el, one, toast } from './dom.js';
+import { copyLink, el, one, toast } from './dom.js';
 import { keys } from './keys.js';
+import * as preview from './preview.js';
 import { draw } from './strip.js';
 
 const SECOND = 1000;
@@ -43,6 +44,7 @@ function show() {
   one('#span').textContent = `${words.format(view.from)} – ${words.format(view.to)}`;
   const at = position();
   for (const [name, row] of rows) draw(row.canvas, view, row.data, playing?.camera === name ? at : null);
+  if (focused) previewAtFocus();
 }
 
 function look(from, to) {
@@ -157,12 +159,7 @@ one('#share').addEventListener('click', async () => {
   const link = new URL(location.href);
   link.hash = new URLSearchParams({ camera: playing.camera, at: iso(position()) }).toString();
   history.replaceState(null, '', link);
-  try {
-    await navigator.clipboard.writeText(link.href);
-    toast('The link to this moment is in the clipboard.', 'good');
-  } catch {
-    toast('The link to this moment is in the address line.');
-  }
+  await copyLink(link.href, 'this moment');
 });
 
 /* ---- pointer and keys ---- */
@@ -171,6 +168,24 @@ const timeAt = (canvas, x) => {
   const box = canvas.getBoundingClientRect();
   return view.from + ((x - box.left) / box.width) * (view.to - view.from);
 };
+
+/** The strip that the keyboard is at. */
+let focused = null;
+
+/** The moment from which the keyboard plays a camera. */
+const focusOf = (name) => (playing?.camera === name ? position() : (view.from + view.to) / 2);
+
+function previewAt(name, at, x) {
+  const { canvas, data } = rows.get(name);
+  const isRecorded = data.recordings.some(({ from, to }) => from <= at && at < to);
+  preview.show(name, at, isRecorded, canvas.getBoundingClientRect(), x);
+}
+
+function previewAtFocus() {
+  const box = rows.get(focused).canvas.getBoundingClientRect();
+  const at = focusOf(focused);
+  previewAt(focused, at, box.left + ((at - view.from) / (view.to - view.from)) * box.width);
+}
 
 function zoom(factor, around = (view.from + view.to) / 2) {
   const length = Math.min(Math.max((view.to - view.from) * factor, SHORTEST_MS), LONGEST_MS);
@@ -191,18 +206,29 @@ function listenTo(name, canvas) {
   });
   canvas.addEventListener('pointermove', (event) => {
     if (!drag) {
-      canvas.title = words.format(timeAt(canvas, event.clientX));
+      if (event.pointerType !== 'touch') previewAt(name, timeAt(canvas, event.clientX), event.clientX);
       return;
     }
     const pixels = event.clientX - drag.x;
     if (!drag.moved && Math.abs(pixels) < DRAG_PIXELS) return;
     drag.moved = true;
+    preview.hide();
     const by = -(pixels / canvas.clientWidth) * (drag.to - drag.from);
     look(drag.from + by, drag.to + by);
   });
   canvas.addEventListener('pointerup', (event) => {
     if (drag && !drag.moved) play(name, timeAt(canvas, event.clientX));
     drag = null;
+  });
+  canvas.addEventListener('pointerleave', preview.hide);
+  canvas.addEventListener('focus', () => {
+    if (!canvas.matches(':focus-visible')) return;
+    focused = name;
+    previewAtFocus();
+  });
+  canvas.addEventListener('blur', () => {
+    focused = null;
+    preview.hide();
   });
   canvas.addEventListener('pointercancel', () => { drag = null; });
   canvas.addEventListener('wheel', (event) => {
@@ -212,7 +238,7 @@ function listenTo(name, canvas) {
   }, { passive: false });
   canvas.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter') return;
-    play(name, playing?.camera === name ? position() : (view.from + view.to) / 2);
+    play(name, focusOf(name));
     event.preventDefault();
   });
 }
