@@ -13,6 +13,7 @@ pub mod disk;
 mod encoding;
 pub mod export;
 pub mod file;
+pub mod footage;
 pub mod holes;
 pub mod home;
 pub mod index;

@@ -40,6 +40,8 @@ use crate::domain::access::Right;
         recordings::gaps,
         export::export,
         events::events,
+        events::label,
+        events::unlabel,
         login::page,
         login::log_in,
         login::log_out,

@@ -53,6 +53,8 @@ routes! {
     DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET View "/api/export" ("camera" "from" "to") => export::export,
     GET View "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
+    PUT Admin "/api/events/{id}/label" () => events::label,
+    DELETE Admin "/api/events/{id}/label" () => events::unlabel,
     GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET View "/api/alarms" () => cameras::alarms,
     GET Open "/login" ("next") => login::page,

@@ -175,6 +175,15 @@ impl IndexReader {
         })
     }
 
+    /// The event of this id, with its recordings.
+    pub fn event(&self, id: i64) -> Result<Option<(MotionEvent, Vec<i64>)>, IndexError> {
+        self.ask(|connection| {
+            let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?");
+            let event = connection.prepare_cached(&sql)?.query_row([id], event_of).optional()?;
+            event.map(|event| recordings_of(connection, &event).map(|recordings| (event, recordings))).transpose()
+        })
+    }
+
     /// Events that nobody has ended yet.
     pub fn open_events(&self) -> Result<Vec<MotionEvent>, IndexError> {
         self.ask(|connection| {

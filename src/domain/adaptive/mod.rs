@@ -53,9 +53,42 @@ pub struct Settings {
     pub zones: Vec<Zone>,
 }
 
+/// Which pictures are looked at: a grid in the stream's time, so that looks keep their rate whatever the pictures' is.
+/// It goes by the times alone, so whoever has packets can tell which of their pictures nobody will look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    step_us: i64,
+    last_us: i64,
+    due_us: i64,
+}
+
+impl Grid {
+    /// Of so many looks a second at most; the picture at `first_us` is the first one.
+    pub fn new(fps: u32, first_us: i64) -> Self {
+        let step_us = 1_000_000 / i64::from(fps.max(1));
+        Grid { step_us, last_us: first_us, due_us: first_us.saturating_add(step_us) }
+    }
+
+    /// Is there a look due at `pts_us`?
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        // A picture that comes a little early is taken: times are rounded on their way. One that jumps back is, too.
+        const EARLY_US: i64 = 2_000;
+        const BACK_US: i64 = 1_000_000;
+        pts_us >= self.due_us.saturating_sub(EARLY_US) || pts_us <= self.last_us.saturating_sub(BACK_US)
+    }
+
+    /// Goes on to a picture that is looked at; returns the microseconds since the last look.
+    pub fn advance(&mut self, pts_us: i64) -> i64 {
+        let behind_us = pts_us.saturating_sub(self.due_us).saturating_abs();
+        self.due_us = if behind_us > self.step_us { pts_us } else { self.due_us }.saturating_add(self.step_us);
+        let since_us = pts_us.saturating_sub(self.last_us);
+        self.last_us = pts_us;
+        since_us
+    }
+}
+
 /// Watches one stream of grey pictures.
 pub struct Adaptive {
-    step_us: i64,
     settings: Settings,
     state: Option<State>,
     verdict: Verdict,
@@ -71,8 +104,7 @@ struct State {
     owners: Vec<Owner>,
     /// Cells that differ at this look and at the two before.
     marked: [Vec<bool>; 3],
-    last_us: i64,
-    due_us: i64,
+    grid: Grid,
     /// Seconds of the stream that were looked at, all steps forward added up.
     now: f64,
     shift: (f32, f32),
@@ -87,12 +119,7 @@ struct State {
 
 impl Adaptive {
     pub fn new(settings: Settings) -> Self {
-        Adaptive {
-            step_us: 1_000_000 / i64::from(settings.fps.max(1)),
-            settings,
-            state: None,
-            verdict: Verdict::default(),
-        }
+        Adaptive { settings, state: None, verdict: Verdict::default() }
     }
 
     /// Begins anew with the next picture.
@@ -103,12 +130,7 @@ impl Adaptive {
 
     /// Is there a look due at `pts_us`? If not, what was found last still holds.
     pub fn is_due(&self, pts_us: i64) -> bool {
-        // A picture that comes a little early is taken: times are rounded on their way. One that jumps back is, too.
-        const EARLY_US: i64 = 2_000;
-        const BACK_US: i64 = 1_000_000;
-        self.state.as_ref().is_none_or(|state| {
-            pts_us >= state.due_us.saturating_sub(EARLY_US) || pts_us <= state.last_us.saturating_sub(BACK_US)
-        })
+        self.state.as_ref().is_none_or(|state| state.grid.is_due(pts_us))
     }
 
     /// What was found last.
@@ -127,11 +149,11 @@ impl Adaptive {
         }
         match &mut self.state {
             Some(state) if (state.model.width, state.model.height) == (width, height) => {
-                let dt = state.advance(pts_us, self.step_us);
+                let dt = state.advance(pts_us);
                 self.verdict = state.look(bytes, dt, &self.settings);
             }
             state => {
-                *state = Some(State::new(bytes, width, height, pts_us, self.step_us, &self.settings));
+                *state = Some(State::new(bytes, width, height, pts_us, &self.settings));
                 self.verdict = Verdict::default();
             }
         }
@@ -164,7 +186,7 @@ impl Adaptive {
 }
 
 impl State {
-    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64, settings: &Settings) -> Self {
+    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, settings: &Settings) -> Self {
         let mut model = Model::new(bytes, width, height);
         model.mask(zone::unmasked(&settings.masks, width, height));
         model.threshold_factors = zone::threshold_factors(&settings.zones, width, height);
@@ -177,8 +199,7 @@ impl State {
             tracks: Tracks::default(),
             owners: vec![Owner::Background; columns * rows],
             marked: [(); 3].map(|()| vec![false; columns * rows]),
-            last_us: pts_us,
-            due_us: pts_us.saturating_add(step_us),
+            grid: Grid::new(settings.fps, pts_us),
             now: 0.0,
             shift: (0.0, 0.0),
             shake: 0.0,
@@ -189,12 +210,8 @@ impl State {
     }
 
     /// Goes on to `pts_us`; returns the seconds since the last look.
-    fn advance(&mut self, pts_us: i64, step_us: i64) -> f32 {
-        let behind_us = pts_us.saturating_sub(self.due_us).saturating_abs();
-        // On a grid, so that looks keep their rate whatever the pictures' is.
-        self.due_us = if behind_us > step_us { pts_us } else { self.due_us }.saturating_add(step_us);
-        let step_us = pts_us.saturating_sub(self.last_us).clamp(10_000, 1_000_000);
-        self.last_us = pts_us;
+    fn advance(&mut self, pts_us: i64) -> f32 {
+        let step_us = self.grid.advance(pts_us).clamp(10_000, 1_000_000);
         self.now += step_us as f64 / 1e6;
         step_us as f32 / 1e6
     }
