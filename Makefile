@@ -32,6 +32,9 @@ bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 quality: setup ## how well motion is detected: DIR=folder with clips and a truth.json
 	@$(CARGO) bench --locked --bench quality -- $(abspath $(DIR))
 
+bench-backtest: setup ## how fast stored video is replayed through the detector, as a table
+	@$(CARGO) bench --locked --bench backtest
+
 bench-index: ## questions to an index of two million recordings, as a table
 	@$(CARGO) bench --locked --bench index
 
@@ -41,5 +44,5 @@ bench-viewers: setup ## what 200 viewers of live video cost those who record, as
 screenshots: setup ## take the pictures of the pages in docs/ anew
 	@$(CARGO) bench --locked --profile dev --bench screenshots
 
-.PHONY: help setup demo build-demo test lint bench quality bench-index bench-viewers screenshots
+.PHONY: help setup demo build-demo test lint bench quality bench-backtest bench-index bench-viewers screenshots
 .DEFAULT_GOAL := help

@@ -8,6 +8,7 @@
 //! waits in the cameras' rings.
 
 pub mod avi;
+pub mod backgrounds;
 mod container;
 pub mod disk;
 mod encoding;

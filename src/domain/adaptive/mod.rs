@@ -8,6 +8,7 @@
 mod align;
 mod blobs;
 mod light;
+mod memory;
 mod model;
 mod plane;
 mod tracks;
@@ -15,6 +16,7 @@ mod tracks;
 use self::align::Aligner;
 use self::blobs::{Blob, Labels};
 use self::light::{Drift, Exposure};
+pub use self::memory::Memory;
 use self::model::{Model, Owner};
 use self::tracks::{Rules, Seen, Tracks};
 use super::config::OnSceneChange;
@@ -33,6 +35,15 @@ const SCENE_SHARE: f32 = 0.5;
 const LEARN_S: f64 = 2.5;
 /// Nothing starts for so long after a switched light or another scene.
 const SETTLE_S: f64 = 1.5;
+
+/// A scene is worth remembering when it is known for so long.
+const KNOWN_S: f64 = 5.0;
+/// A scene that is remembered begins with so many seconds: it is not new, and not all that may happen to it has.
+const RECALLED_S: f64 = 1.5;
+/// A picture of which a larger share differs is not the scene that is remembered; nor one that has moved by more pixels
+/// of 320.
+const FIT_SHARE: f32 = 0.25;
+const FIT_SHIFT: f32 = 3.0;
 
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,6 +102,8 @@ impl Grid {
 pub struct Adaptive {
     settings: Settings,
     state: Option<State>,
+    /// What the next picture is held against that begins anew.
+    remembered: Option<Memory>,
     verdict: Verdict,
 }
 
@@ -115,17 +128,36 @@ struct State {
     relearn_until: f64,
     /// An event that another scene interrupted goes on until then.
     latch_until: f64,
+    is_recalled: bool,
 }
 
 impl Adaptive {
     pub fn new(settings: Settings) -> Self {
-        Adaptive { settings, state: None, verdict: Verdict::default() }
+        Adaptive { settings, state: None, remembered: None, verdict: Verdict::default() }
     }
 
     /// Begins anew with the next picture.
     pub fn forget(&mut self) {
         self.state = None;
         self.verdict = Verdict::default();
+    }
+
+    /// What is known of the scene, once it is known well.
+    pub fn memory(&self) -> Option<Memory> {
+        let state = self.state.as_ref()?;
+        let is_known = state.now >= KNOWN_S && state.now >= state.hold_until.max(state.relearn_until);
+        is_known.then(|| state.model.memory())
+    }
+
+    /// The next picture that begins anew goes on with this scene, if it shows it. If it does not, or has another size,
+    /// nothing is lost.
+    pub fn recall(&mut self, memory: Memory) {
+        self.remembered = Some(memory);
+    }
+
+    /// Does it go on with a scene that it remembered? Then nothing has to settle.
+    pub fn has_recalled(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.is_recalled)
     }
 
     /// Is there a look due at `pts_us`? If not, what was found last still holds.
@@ -153,8 +185,13 @@ impl Adaptive {
                 self.verdict = state.look(bytes, dt, &self.settings);
             }
             state => {
-                *state = Some(State::new(bytes, width, height, pts_us, &self.settings));
-                self.verdict = Verdict::default();
+                let new = || State::new(bytes, width, height, pts_us, &self.settings);
+                let remembered =
+                    self.remembered.take().filter(|memory| (memory.width, memory.height) == (width, height));
+                let recalled = remembered.and_then(|memory| new().recalled(&memory, bytes, &self.settings));
+                let (begun, verdict) = recalled.unwrap_or_else(|| (new(), Verdict::default()));
+                *state = Some(begun);
+                self.verdict = verdict;
             }
         }
         &self.verdict
@@ -206,7 +243,19 @@ impl State {
             hold_until: LEARN_S,
             relearn_until: 0.0,
             latch_until: 0.0,
+            is_recalled: false,
         }
+    }
+
+    /// Goes on with what is remembered, from the first picture on; None: the picture shows something else.
+    fn recalled(mut self, memory: &Memory, bytes: &[u8], settings: &Settings) -> Option<(Self, Verdict)> {
+        self.model.recall(memory);
+        (self.now, self.hold_until, self.is_recalled) = (RECALLED_S, 0.0, true);
+        let dt = 1.0 / settings.fps.max(1) as f32;
+        let verdict = self.look(bytes, dt, settings);
+        let moved = self.shift.0.hypot(self.shift.1) * 320.0 / self.model.width as f32;
+        let is_other = verdict.finding.cause == Some(Cause::SceneChange) || verdict.changed > FIT_SHARE;
+        (!is_other && moved <= FIT_SHIFT).then_some((self, verdict))
     }
 
     /// Goes on to `pts_us`; returns the seconds since the last look.

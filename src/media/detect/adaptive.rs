@@ -18,7 +18,7 @@ pub(super) const WIDEST: u32 = 320;
 
 pub(super) struct AdaptiveStages {
     scaled: Scaled,
-    adaptive: Adaptive,
+    pub(super) adaptive: Adaptive,
     /// Drawn when somebody asks for them: difference, changed, followed, moving.
     drawn: [OnceCell<Vec<u8>>; 4],
 }

@@ -19,6 +19,7 @@ use self::scale::Scaled;
 use self::stages::Stages;
 pub use self::stages::{Stage, StageView};
 use super::decode::LumaView;
+use crate::domain::adaptive::Memory;
 use crate::domain::config::{Algorithm, Area, DetectConfig};
 use crate::domain::finding::{Cause, Finding};
 
@@ -87,6 +88,29 @@ impl Detector {
         match &self.kind {
             Kind::Seed { .. } => true,
             Kind::Adaptive(stages) => stages.is_due(pts_us),
+        }
+    }
+
+    /// What is known of the scene, where that is worth remembering (`adaptive`).
+    pub fn memory(&self) -> Option<Memory> {
+        match &self.kind {
+            Kind::Seed { .. } => None,
+            Kind::Adaptive(stages) => stages.adaptive.memory(),
+        }
+    }
+
+    /// The next session goes on with this scene, if its first picture shows it (`adaptive`).
+    pub fn recall(&mut self, memory: Memory) {
+        if let Kind::Adaptive(stages) = &mut self.kind {
+            stages.adaptive.recall(memory);
+        }
+    }
+
+    /// Does the session go on with a scene that was known before it? Then it needs no warm-up.
+    pub fn has_recalled(&self) -> bool {
+        match &self.kind {
+            Kind::Seed { .. } => false,
+            Kind::Adaptive(stages) => stages.adaptive.has_recalled(),
         }
     }
 
