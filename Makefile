@@ -41,6 +41,9 @@ soak: setup ## kills, full disks, cut networks, lost indexes at random: MINUTES=
 	@MINUTES=$(or $(MINUTES),20) CAMERAS=$(or $(CAMERAS),16) SPEED=$(or $(SPEED),8) $(if $(SEED),SEED=$(SEED)) \
 		$(CARGO) test --release --locked --test soak -- --ignored --exact soak --nocapture
 
+bench-backtest: setup ## how fast stored video is replayed through the detector, as a table
+	@$(CARGO) bench --locked --bench backtest
+
 bench-index: ## questions to an index of two million recordings, as a table
 	@$(CARGO) bench --locked --bench index
 
@@ -50,5 +53,5 @@ bench-viewers: setup ## what 200 viewers of live video cost those who record, as
 screenshots: setup ## take the pictures of the pages in docs/ anew
 	@$(CARGO) bench --locked --profile dev --bench screenshots
 
-.PHONY: help setup demo build-demo test lint bench quality soak bench-index bench-viewers screenshots
+.PHONY: help setup demo build-demo test lint bench quality soak bench-backtest bench-index bench-viewers screenshots
 .DEFAULT_GOAL := help

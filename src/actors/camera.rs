@@ -325,6 +325,8 @@ impl CameraActor {
             recorded_zones: self.config.detect.zone_set(&self.config.record.zones),
             config: self.config.detect.clone(),
             ring: Arc::clone(&looked_at.ring),
+            // A file begins where it begins, and not where it was left.
+            backgrounds: self.shared.backgrounds.clone().filter(|_| self.config.source.kind() != SourceKind::File),
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,

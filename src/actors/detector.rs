@@ -12,6 +12,7 @@ use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker, Seen};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{CameraEntry, Registry};
+use crate::archive::backgrounds::Backgrounds;
 use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
@@ -42,6 +43,8 @@ pub struct DetectorActor {
     /// Only motion in these zones is recorded; none: all.
     pub recorded_zones: ZoneSet,
     pub ring: Arc<PacketRing>,
+    /// What was known of the scene before; None: each connection is a new scene.
+    pub backgrounds: Option<Arc<Backgrounds>>,
     /// It looks at another stream than the one that is recorded.
     pub own_stream: bool,
     pub pool: Pool,
@@ -196,6 +199,9 @@ impl Actor for DetectorActor {
                 actor.entry.update(|status| status.motion = false);
             }
             actor.end_event(i64::MAX);
+            if let LookerState::Idle(looker) = &actor.work.looker {
+                looker.keep_background();
+            }
         });
     }
 }
@@ -226,7 +232,7 @@ impl DetectorActor {
                 match Looker::new(&self.camera, &self.config, Arc::clone(&self.ring), self.work.settled) {
                     Ok(looker) => {
                         self.work.began = now;
-                        Box::new(looker)
+                        Box::new(looker.with_backgrounds(self.backgrounds.clone()))
                     }
                     Err(cause) => return self.worker_failed(cause),
                 }

@@ -8,6 +8,7 @@
 //! waits in the cameras' rings.
 
 pub mod avi;
+pub mod backgrounds;
 mod container;
 pub mod disk;
 mod encoding;
@@ -26,6 +27,7 @@ mod replay;
 pub mod retention;
 pub mod state;
 pub mod still;
+pub mod stretches;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The way of a value: `text` reads a file, `tree` parses it into values that know their place (`${NAME}` filled
 //! in by `expand`), `settings` checks each against the `table` of keys and merges key by key, `camera` and
 //! `global` make the structures of [`crate::domain::config`] of them. `scan` finds the cameras' files,
-//! `effective` prints what holds and why.
+//! `effective` prints what holds and why. `labels` reads what people said of their videos.
 //!
 //! All faults of all files are collected; none of them holds a password. What a changed configuration means for
 //! a running camera does not belong here.
@@ -12,6 +12,7 @@ mod camera;
 mod effective;
 mod expand;
 mod global;
+mod labels;
 mod places;
 mod problem;
 mod scan;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use labels::read as read_labels;
 pub use problem::Problem;
 pub use scan::is_camera_name;
 

@@ -45,6 +45,8 @@ use crate::domain::access::Right;
         thumbnails::of_recording,
         thumbnails::of_event,
         thumbnails::of_moment,
+        events::label,
+        events::unlabel,
         login::page,
         login::log_in,
         login::log_out,

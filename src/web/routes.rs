@@ -59,6 +59,8 @@ routes! {
     GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone") => events::events,
     DELETE Admin "/api/events/{id}" () => events::delete,
     GET View "/api/events/{id}/thumbnail.jpg" () => thumbnails::of_event,
+    PUT Admin "/api/events/{id}/label" () => events::label,
+    DELETE Admin "/api/events/{id}/label" () => events::unlabel,
     GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET View "/api/alarms" () => cameras::alarms,
     GET Open "/login" ("next") => login::page,
