@@ -6,6 +6,7 @@
 
 mod body;
 pub mod bounds;
+mod camera_files;
 mod cameras;
 mod connections;
 mod doors;
@@ -20,6 +21,7 @@ mod multipart;
 mod openapi;
 mod page;
 mod panes;
+mod probe;
 mod problem;
 mod query;
 mod recordings;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use self::doors::{Doors, Who};
 use self::tls::Tls;
@@ -91,6 +93,11 @@ struct AppState {
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
     live: live::Lives,
+    probes: probe::Probes,
+    /// May admins set over the network what is this machine's?
+    allow_local: bool,
+    /// Held while a camera's file is changed.
+    edits: Mutex<()>,
 }
 
 impl AppState {

@@ -42,6 +42,11 @@ assets! {
     "live.js" "text/javascript; charset=utf-8",
     "wall.js" "text/javascript; charset=utf-8",
     "strip.js" "text/javascript; charset=utf-8",
+    "rows.js" "text/javascript; charset=utf-8",
+    "fresh.js" "text/javascript; charset=utf-8",
+    "actions.js" "text/javascript; charset=utf-8",
+    "cameras.js" "text/javascript; charset=utf-8",
+    "camera.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }
 

@@ -24,6 +24,14 @@ export function localTime(text, options = { dateStyle: 'short', timeStyle: 'medi
   return Number.isNaN(moment.getTime()) ? text : new Intl.DateTimeFormat(undefined, options).format(moment);
 }
 
+/** Moments as the server wrote them, in the reader's own time. */
+export function localTimes(within = document) {
+  for (const moment of all('time[datetime]', within)) {
+    moment.title = moment.textContent;
+    moment.textContent = localTime(moment.dateTime);
+  }
+}
+
 const TOAST_MS = 8000;
 
 /** Says something at the edge of the page; `kind` is `bad`, `good` or nothing. It goes by itself, or when closed. */
