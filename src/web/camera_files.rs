@@ -171,13 +171,11 @@ fn tag(text: &str) -> String {
     format!("\"{hex}\"")
 }
 
-/// Is the file still the one that the client has seen?
+/// Is the file still the one that the client has seen? Where there is none, that is the client's trouble.
 fn check_tag(headers: &HeaderMap, stored: Option<&str>) -> Result<(), Problem> {
-    let Some(wanted) = headers.get(IF_MATCH).map(|wanted| wanted.to_str().unwrap_or_default()) else { return Ok(()) };
-    let is = stored.map(tag);
-    let fits =
-        wanted.split(',').map(str::trim).any(|wanted| is.as_deref().is_some_and(|is| wanted == "*" || wanted == is));
-    if fits {
+    let (Some(wanted), Some(stored)) = (headers.get(IF_MATCH), stored) else { return Ok(()) };
+    let is = tag(stored);
+    if wanted.to_str().unwrap_or_default().split(',').any(|wanted| [is.as_str(), "*"].contains(&wanted.trim())) {
         return Ok(());
     }
     let detail = "the file was changed meanwhile, by another page or an editor (load it again, and change that)";
@@ -244,26 +242,23 @@ async fn change(
 
 /// May this text be in this file?
 fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<(), Refused> {
+    // First what may be there at all: judging a value reads variables and files.
+    if !allow_local {
+        let before = edit::written(file.text.as_deref().unwrap_or_default());
+        let refusals = bounds::refusals(&before, &edit::written(text)).into_iter();
+        let faults: Vec<config::Problem> = refusals
+            .map(|refusal| {
+                edit::fault_at(file.path(), text, &refusal.key, format!("`{}`: {}", refusal.key, refusal.why))
+            })
+            .collect();
+        if !faults.is_empty() {
+            let Refused { problem, faults } = Refused::of_faults(file, faults);
+            return Err(Refused { problem: Problem::new(StatusCode::FORBIDDEN, problem.to_string()), faults });
+        }
+    }
     let mut faults = veil::left_over(file.path(), text);
     faults.extend(file.faults(text, loaded));
-    if !faults.is_empty() {
-        return Err(Refused::of_faults(file, faults));
-    }
-    if allow_local {
-        return Ok(());
-    }
-    let before = edit::written(file.text.as_deref().unwrap_or_default());
-    let refusals = bounds::refusals(&before, &edit::written(text));
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    let faults: Vec<config::Problem> = refusals
-        .into_iter()
-        .map(|refusal| edit::fault_at(file.path(), text, &refusal.key, format!("`{}`: {}", refusal.key, refusal.why)))
-        .collect();
-    let mut refused = Refused::of_faults(file, faults);
-    refused.problem = Problem::new(StatusCode::FORBIDDEN, refused.problem.to_string());
-    Err(refused)
+    if faults.is_empty() { Ok(()) } else { Err(Refused::of_faults(file, faults)) }
 }
 
 /// The keys of `set` in a text, one after the other.

@@ -92,5 +92,9 @@ if (form) {
   });
   // What was seen is of another address now.
   form.addEventListener('input', () => { one('#add-found').hidden = true; });
-  if (location.hash === '#add') one('#add-source').focus();
+  // Who came for the form writes at once. A browser that scrolls there takes the focus away again, so after it.
+  const begin = () => { if (location.hash === '#add') requestAnimationFrame(() => one('#add-source').focus()); };
+  if (document.readyState === 'complete') begin();
+  window.addEventListener('load', begin);
+  window.addEventListener('hashchange', begin);
 }
