@@ -95,7 +95,7 @@ fn click(browser: &mut Chromium, selector: &str) {
 
 /// What is too small to be touched.
 const TOO_SMALL: &str =
-    "[...document.querySelectorAll('main :is(a, button, input, select)')].filter(it => it.checkVisibility())
+    "[...document.querySelectorAll('main :is(a.button, th a, .crumb a, button, input, select)')].filter(it => it.checkVisibility())
     .map(it => [it.outerHTML.slice(0, 90), it.getBoundingClientRect()]).filter(([, box]) => box.height < 43.5)
     .map(([of, box]) => [of, box.width, box.height])";
 
@@ -168,6 +168,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
     let mut browser = Chromium::start();
     browser.open(&daemon.url("/cameras/yard"));
     page_has(&mut browser, "the editor", "document.querySelector('#config-lines span')");
+    assert_eq!(browser.evaluate(TOO_SMALL), json!([]));
     let shown = browser.evaluate("document.querySelector('#config').value");
     let shown = shown.as_str().unwrap().to_owned();
     assert_eq!(shown, yard.replace(CANARY, "'***'"));
@@ -208,6 +209,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
     // What the buttons do.
     browser.open(&daemon.url("/cameras"));
     page_has(&mut browser, "buttons", "document.querySelector('[data-act=restart][data-of=gate]')");
+    assert_eq!(browser.evaluate(TOO_SMALL), json!([]));
     click(&mut browser, "[data-act=restart][data-of=gate]");
     daemon
         .wait_for_camera("gate", secs(20), |camera| camera["state"] == "running" && camera["started_at"] != gate_began);
