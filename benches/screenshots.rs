@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Chromium, Clip, Daemon, secs};
+use support::{Chromium, Clip, Daemon, Mount, RtspServer, secs};
 
 /// Each camera, and what of the demo's scene it sees.
 const VIEWS: &[(&str, &str)] = &[
@@ -52,10 +52,38 @@ fn main() {
                 look();
             }}).then(() => true)"
         ));
-        let path = root.join(format!("docs/{name}.png"));
-        std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
-        println!("{}", path.display());
+        save(root, name, &mut browser);
     }
+    // A camera on the network, for the form.
+    let street = view(&scene, "street", "null");
+    let server = RtspServer::start(&[Mount::of_file("street", &street, 15)]);
+    browser.resize(820, 1010);
+    browser.prefer("light");
+    browser.open(&daemon.url("/cameras#add"));
+    browser.evaluate(&format!(
+        "(async () => {{
+            const field = name => document.querySelector('#add-' + name);
+            field('source').value = '{}';
+            field('look').click();
+            while (!field('picture').naturalWidth) await new Promise(done => setTimeout(done, 50));
+            field('source').value = 'rtsp://192.0.2.10:554/stream1';
+            field('name').value = 'street';
+            field('found').scrollIntoView({{block: 'end'}});
+            await new Promise(done => setTimeout(done, 300));
+        }})().then(() => true)",
+        server.url("street")
+    ));
+    save(root, "camera-add", &mut browser);
+    browser.resize(1120, 1000);
+    browser.open(&daemon.url("/cameras/street"));
+    browser.evaluate("new Promise(done => setTimeout(done, 1500)).then(() => true)");
+    save(root, "camera", &mut browser);
+}
+
+fn save(root: &Path, name: &str, browser: &mut Chromium) {
+    let path = root.join(format!("docs/{name}.png"));
+    std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
+    println!("{}", path.display());
 }
 
 fn view(scene: &Path, name: &str, filter: &str) -> PathBuf {

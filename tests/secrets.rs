@@ -191,6 +191,8 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
         let name = camera["name"].as_str().unwrap();
         paths.push(format!("/api/cameras/{name}"));
         paths.push(format!("/api/cameras/{name}/snapshot.jpg"));
+        paths.push(format!("/api/cameras/{name}/config"));
+        paths.push(format!("/cameras/{name}"));
     }
     for path in &paths {
         let (_, headers, body) = daemon.request("GET", path, &[]);

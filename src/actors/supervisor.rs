@@ -190,6 +190,7 @@ impl Supervisor {
             return;
         }
         self.scanning = Scanning::UnderWay;
+        self.shared.registry.look_begins();
         self.last_scan = Some(clock::monotonic());
         let (loaded, address) = (Arc::clone(&self.loaded), context.address());
         // Files may be on a slow disk: read elsewhere.
@@ -539,6 +540,7 @@ impl Supervisor {
                 self.retention.set_archive(&loaded.global.archive);
                 self.watch.set_folder(&loaded.global.cameras_dir);
                 self.loaded = Arc::new(loaded);
+                self.shared.registry.set_configuration(Arc::clone(&self.loaded));
                 self.host.reloaded(&self.loaded.global);
                 self.look(context);
             }
@@ -596,6 +598,9 @@ impl Actor for Supervisor {
             survived(actor, context, "supervisor.tick", Self::tick);
         });
         let address = context.address();
+        self.shared.registry.set_configuration(Arc::clone(&self.loaded));
+        let (registry, to_self) = (&self.shared.registry, address.clone());
+        registry.set_look(Some(Box::new(move || to_self.do_send(Look))));
         self.watch.set_folder(&self.loaded.global.cameras_dir);
         if let Err(error) = self.watch.start(move || address.do_send(Look)) {
             tracing::warn!(%error, "cannot watch the cameras' folder; it is read every 10 s");
@@ -625,6 +630,7 @@ impl Handler<Scanned> for Supervisor {
             let outdated = !Arc::ptr_eq(&scanned.loaded, &actor.loaded);
             if !outdated {
                 actor.apply(scanned.scan, context);
+                actor.shared.registry.look_is_done();
             }
             if again || outdated {
                 actor.look(context);

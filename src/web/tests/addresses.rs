@@ -76,7 +76,7 @@ fn what_is_not_there_is_said_so() {
     let answer = served.ask("PATCH", "/api/recordings/1", &[]);
     assert!(answer.problem(405).contains("PATCH"));
     assert_eq!(answer.header("allow"), "GET, HEAD, DELETE");
-    assert_eq!(served.ask("DELETE", "/api/cameras", &[]).header("allow"), "GET, HEAD");
+    assert_eq!(served.ask("DELETE", "/api/cameras", &[]).header("allow"), "GET, HEAD, POST");
     for path in ["", "/snapshot.jpg", "/thumbnail.jpg", "/score", "/live", "/live.mjpeg", "/inspect.mjpeg"] {
         let detail = served.get(&format!("/api/cameras/shed{path}")).problem(404);
         assert_eq!(detail, "no camera is called \"shed\" (known: yard)");
