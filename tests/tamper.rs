@@ -13,7 +13,8 @@ fn clip(name: &str, done: &str) -> String {
     let wall = "life=s=20x12:seed=5:ratio=0.35:mold=0:life_color=#b8b8b8:death_color=#585858,trim=end_frame=1,\
                 scale=160:96:flags=neighbor,loop=-1:size=1,fps=10,setpts=N/10/TB,noise=alls=9:allf=t";
     let scene = if done.is_empty() { wall.to_owned() } else { format!("{wall},{done}") };
-    let arguments = ["-f", "lavfi", "-i", &scene, "-t", "26", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", "12", "-g", "10"];
+    let arguments =
+        ["-f", "lavfi", "-i", &scene, "-t", "26", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-crf", "12", "-g", "10"];
     Clip::drawn_by_ffmpeg(&format!("tamper-{name}"), &arguments).display().to_string()
 }
 

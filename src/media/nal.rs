@@ -76,6 +76,18 @@ impl UnitKind {
     }
 }
 
+/// Do these NAL units, with start codes, hold slices of a picture whose first slice is not among them? Both codecs say
+/// so in the bit after the header: H.264 7.3.3 (`first_mb_in_slice`), H.265 7.3.6.1
+/// (`first_slice_segment_in_pic_flag`).
+pub fn continues_picture(codec: VideoCodec, data: &[u8]) -> bool {
+    let header_bytes = if codec == VideoCodec::H265 { 2 } else { 1 };
+    // The later partitions of an H.264 slice have no such bit.
+    let is_partition = |unit: &[u8]| codec == VideoCodec::H264 && matches!(unit.first().map(|b| b & 0x1f), Some(3 | 4));
+    let mut slices = units(data, false).filter(|unit| UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice));
+    let Some(first) = slices.next() else { return false };
+    is_partition(first) || first.get(header_bytes).is_some_and(|byte| byte & 0x80 == 0)
+}
+
 /// The NAL units of an access unit, with start codes or with four-byte lengths before them. Empty units are
 /// left out; a length that reaches past the end ends the iteration.
 pub fn units(data: &[u8], length_prefixed: bool) -> Units<'_> {
@@ -116,6 +128,45 @@ impl<'a> Iterator for Units<'a> {
             }
         }
         None
+    }
+}
+
+/// Is this picture one that no other needs to be decoded? H.265's are told with their temporal layer: those of higher
+/// ones may need it even so. None: others need it, or nobody knows.
+pub fn unneeded_layer(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> Option<u8> {
+    if codec == VideoCodec::Mjpeg {
+        return Some(0);
+    }
+    let mut layer = None;
+    for unit in units(data, length_prefixed) {
+        if !UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice) {
+            continue;
+        }
+        let is_unneeded = match codec {
+            VideoCodec::H264 => unit[0] >> 5 & 3 == 0,
+            // Sub-layer non-reference pictures have the even types below 16.
+            VideoCodec::H265 => matches!(unit[0] >> 1 & 0x3f, 0 | 2 | 4 | 6 | 8 | 10 | 12 | 14),
+            VideoCodec::Mjpeg | VideoCodec::Mpeg4 => false,
+        };
+        if !is_unneeded {
+            return None;
+        }
+        layer = Some(layer_of(codec, unit));
+    }
+    layer
+}
+
+/// The temporal layer of an access unit; 0 where there is only one.
+pub fn temporal_layer(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> u8 {
+    let mut slices =
+        units(data, length_prefixed).filter(|unit| UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice));
+    slices.next().map_or(0, |unit| layer_of(codec, unit))
+}
+
+fn layer_of(codec: VideoCodec, unit: &[u8]) -> u8 {
+    match (codec, unit.get(1)) {
+        (VideoCodec::H265, Some(second)) => (second & 7).saturating_sub(1),
+        _ => 0,
     }
 }
 
@@ -651,6 +702,16 @@ mod tests {
         let expected: [&[u8]; 2] = [&[9, 16], &[0x65]];
         assert_eq!(units(&data, true).collect::<Vec<_>>(), expected);
         assert_eq!(units(&[1, 2, 3], false).count(), 0);
+    }
+
+    #[test]
+    fn a_slice_tells_whether_its_picture_began_before_it() {
+        let continues = |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 1][..], unit].concat());
+        assert!(continues(VideoCodec::H264, &[0x65, 0x40]) && continues(VideoCodec::H264, &[0x41, 0x02]));
+        assert!(!continues(VideoCodec::H264, &[0x65, 0x88]) && !continues(VideoCodec::H264, &[0x67, 0x40]));
+        assert!(continues(VideoCodec::H264, &[0x44, 0x80]), "a later partition");
+        assert!(continues(VideoCodec::H265, &[19 << 1, 1, 0x40]) && !continues(VideoCodec::H265, &[19 << 1, 1, 0xa0]));
+        assert!(!continues(VideoCodec::H265, &[33 << 1, 1, 0x40]) && !continues(VideoCodec::H264, &[]));
     }
 
     #[test]

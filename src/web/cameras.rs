@@ -173,4 +173,3 @@ pub async fn score(
         score: series.points.iter().map(|score| score.short_share()).collect(),
     }))
 }
-

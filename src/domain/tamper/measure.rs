@@ -85,7 +85,13 @@ impl Energy {
 pub(super) fn measure(now: &[u8], before: &[u8], energy: &[f32], width: usize, height: usize) -> Measured {
     let (dark, bright) = range(now);
     let flat = energy.iter().filter(|energy| **energy < FLAT * FLAT).count() as f32 / energy.len() as f32;
-    Measured { dark, bright, flat, noise: noise(now, before), repeated: repeated(now, before, width, blocks(width, height)) }
+    Measured {
+        dark,
+        bright,
+        flat,
+        noise: noise(now, before),
+        repeated: repeated(now, before, width, blocks(width, height)),
+    }
 }
 
 /// Slopes squared, pixel by pixel; 0 at the border.

@@ -99,14 +99,20 @@ impl Tampering {
     /// What is wrong and what to do, for people.
     pub fn message(self) -> &'static str {
         match self {
-            Tampering::Covered => "the lens is covered or sprayed: the edges of the usual view are gone (look at the camera)",
+            Tampering::Covered => {
+                "the lens is covered or sprayed: the edges of the usual view are gone (look at the camera)"
+            }
             Tampering::Defocused => "the picture is out of focus: its fine detail is gone (clean or refocus the lens)",
             Tampering::Moved => {
                 "the camera looks elsewhere than before (turn it back; if it is meant to, restart the camera)"
             }
-            Tampering::Frozen => "the picture is frozen: it repeats exactly, without its usual noise (restart the camera)",
+            Tampering::Frozen => {
+                "the picture is frozen: it repeats exactly, without its usual noise (restart the camera)"
+            }
             Tampering::Black => "the picture has gone black (look at the lens, the light and the camera's infrared)",
-            Tampering::Overlay => "the picture is a drawn one, such as a \"no signal\" card (look at the camera's input)",
+            Tampering::Overlay => {
+                "the picture is a drawn one, such as a \"no signal\" card (look at the camera's input)"
+            }
         }
     }
 }
@@ -115,8 +121,13 @@ impl Tampering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TamperChange {
     /// It is told, and goes on since `since_us`. Where another cause was told before, this one takes its place.
-    Began { cause: Tampering, since_us: i64 },
-    Over { at_us: i64 },
+    Began {
+        cause: Tampering,
+        since_us: i64,
+    },
+    Over {
+        at_us: i64,
+    },
 }
 
 /// Watches one camera's pictures for tampering.
@@ -301,7 +312,11 @@ impl State {
             return Some(Tampering::Defocused);
         }
         if lost || compared.displaced {
-            return Some(if compared.displaced || compared.left > 0.25 { Tampering::Moved } else { Tampering::Covered });
+            return Some(if compared.displaced || compared.left > 0.25 {
+                Tampering::Moved
+            } else {
+                Tampering::Covered
+            });
         }
         // A coder that leaves still blocks as they are, and a drawn source, repeat all the time: of them it says nothing.
         (self.repeats > 0.55 && self.usual_repeats < 0.1).then_some(Tampering::Frozen)
@@ -363,7 +378,14 @@ impl State {
 }
 
 impl Reference {
-    fn learn(&mut self, plane: &[f32], energy: &Energy, measured: &Measured, (width, height): (usize, usize), rate: f32) {
+    fn learn(
+        &mut self,
+        plane: &[f32],
+        energy: &Energy,
+        measured: &Measured,
+        (width, height): (usize, usize),
+        rate: f32,
+    ) {
         self.picture.iter_mut().zip(plane).for_each(|(to, from)| *to += (from - *to) * rate);
         self.slopes.iter_mut().zip(&energy.pixels).for_each(|(to, from)| *to += (from - *to) * rate);
         self.energy.take(&self.picture, width, height, 0.0);
@@ -404,7 +426,8 @@ impl Reference {
             // A mast that leans a little looks at what it should.
             let reaches = SMALL_SHIFTS.iter().flat_map(|&dx| SMALL_SHIFTS.iter().map(move |&dy| (dx, dy)));
             let near = reaches.map(lost_at).fold(here, f32::min);
-            let displaced = near > WARY_LOST && lost_at(displacement(recent, &self.picture, width, height)) < near / 2.0;
+            let displaced =
+                near > WARY_LOST && lost_at(displacement(recent, &self.picture, width, height)) < near / 2.0;
             (near, displaced)
         });
         let usual = &self.energy;

@@ -40,11 +40,16 @@ fn each(picture: &mut Picture, change: impl Fn(f32, f32, f32) -> f32) {
 
 /// Means of squares of `2 * reach + 1` pixels.
 fn blur(picture: &Picture, reach: i32) -> Picture {
-    let at = |x: i32, y: i32| picture[(y.clamp(0, HEIGHT as i32 - 1) as usize) * WIDTH + x.clamp(0, WIDTH as i32 - 1) as usize];
+    let at = |x: i32, y: i32| {
+        picture[(y.clamp(0, HEIGHT as i32 - 1) as usize) * WIDTH + x.clamp(0, WIDTH as i32 - 1) as usize]
+    };
     let count = ((2 * reach + 1) * (2 * reach + 1)) as f32;
     let mean = |n: usize| {
         let (x, y) = ((n % WIDTH) as i32, (n / WIDTH) as i32);
-        let sum: f32 = (-reach..=reach).flat_map(|dy| (-reach..=reach).map(move |dx| (dx, dy))).map(|(dx, dy)| at(x + dx, y + dy)).sum();
+        let sum: f32 = (-reach..=reach)
+            .flat_map(|dy| (-reach..=reach).map(move |dx| (dx, dy)))
+            .map(|(dx, dy)| at(x + dx, y + dy))
+            .sum();
         sum / count
     };
     (0..picture.len()).map(mean).collect()
@@ -345,7 +350,9 @@ fn what_is_told_outlasts_a_new_session() {
         let pts = if n < 140 { at } else { at - 35.0 };
         changes.extend(watched.look(pts, &picture).map(|change| (at, change)));
     }
-    let [(_, TamperChange::Began { .. }), (over, TamperChange::Over { .. })] = changes[..] else { panic!("{changes:?}") };
+    let [(_, TamperChange::Began { .. }), (over, TamperChange::Over { .. })] = changes[..] else {
+        panic!("{changes:?}")
+    };
     assert!(over > 50.0);
 }
 
@@ -358,7 +365,8 @@ fn a_new_view_that_stays_becomes_the_usual_one() {
         let at = 4.0 * f64::from(n);
         changes.extend(watched.look(at, if n < 15 { &before } else { &after }).map(|change| (at, change)));
     }
-    let [(_, TamperChange::Began { cause: Tampering::Moved, .. }), (over, TamperChange::Over { .. })] = changes[..] else {
+    let [(_, TamperChange::Began { cause: Tampering::Moved, .. }), (over, TamperChange::Over { .. })] = changes[..]
+    else {
         panic!("{changes:?}")
     };
     assert!((1800.0..2000.0).contains(&over), "{over}");

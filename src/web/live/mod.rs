@@ -245,12 +245,7 @@ pub async fn panes(
 }
 
 /// JPEGs until the server stops or `who` may look no longer; `held` is kept as long as somebody looks.
-fn endless<T: 'static>(
-    state: &AppState,
-    who: Who,
-    newest: watch::Receiver<Option<Bytes>>,
-    held: T,
-) -> HttpResponse {
+fn endless<T: 'static>(state: &AppState, who: Who, newest: watch::Receiver<Option<Bytes>>, held: T) -> HttpResponse {
     let mut stopping = state.stopping.clone();
     let parts = multipart::parts(newest).map(move |part| {
         let _ = &held;
