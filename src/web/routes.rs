@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
 use super::{
     Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe, recordings,
-    thumbnails, tokens, users,
+    thumbnails, tokens, tune, users,
 };
 use crate::domain::access::Right;
 
@@ -46,6 +46,8 @@ routes! {
     GET Admin "/api/cameras/{name}/config" () => camera_files::config,
     PUT Admin "/api/cameras/{name}/config" () => camera_files::put_config,
     PATCH Admin "/api/cameras/{name}/config" () => camera_files::patch_config,
+    GET Admin "/api/cameras/{name}/tune" () => tune::keys,
+    POST Admin "/api/cameras/{name}/tune" () => tune::try_values,
     POST Admin "/api/cameras/{name}/enable" () => camera_files::enable,
     POST Admin "/api/cameras/{name}/disable" () => camera_files::disable,
     GET View "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
