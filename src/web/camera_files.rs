@@ -76,7 +76,7 @@ pub struct Applied {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Refused {
     #[serde(flatten)]
-    problem: Problem,
+    problem: Box<Problem>,
     faults: Vec<Fault>,
 }
 
@@ -116,13 +116,13 @@ impl Refused {
             .collect();
         let detail = format!("nothing was written: {}", told.join("; "));
         let faults = faults.into_iter().map(Fault::from).collect();
-        Refused { problem: Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail), faults }
+        Refused { problem: Box::new(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)), faults }
     }
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Refused { problem, faults: Vec::new() }
+        Refused { problem: Box::new(problem), faults: Vec::new() }
     }
 }
 
@@ -204,7 +204,7 @@ pub async fn shown(state: &AppState, name: &str) -> Result<Shown, Problem> {
         let faults = file.faults(text, &loaded).into_iter().map(Fault::from).collect();
         Ok(Shown { text: veil::hide(text), etag: tag(text), faults })
     });
-    shown.await?.map_err(|refused| refused.problem)
+    shown.await?.map_err(|refused| *refused.problem)
 }
 
 pub fn no_file(file: &CameraFile) -> Problem {
@@ -253,7 +253,10 @@ pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) 
             .collect();
         if !faults.is_empty() {
             let Refused { problem, faults } = Refused::of_faults(file, faults);
-            return Err(Refused { problem: Problem::new(StatusCode::FORBIDDEN, problem.to_string()), faults });
+            return Err(Refused {
+                problem: Box::new(Problem::new(StatusCode::FORBIDDEN, problem.to_string())),
+                faults,
+            });
         }
     }
     let mut faults = veil::left_over(file.path(), text);

@@ -101,10 +101,15 @@ pub fn right(path: Option<&str>, method: &Method) -> Right {
     route.or_else(|| path.and_then(page::right)).unwrap_or(Right::View)
 }
 
-/// The route with this path that takes `method`.
+/// The route with this path that takes `method`. A name may be that of another route (a camera called `probe`): what
+/// that one does not take is the name's.
 pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    ROUTES.iter().find(|route| route.path == path && route.method == method)
+    let with = |fits: &dyn Fn(&str) -> bool| ROUTES.iter().find(|route| route.method == *method && fits(route.path));
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+    let is_name =
+        |route: &str| route.rsplit_once("/{").is_some_and(|(above, rest)| Some(above) == folder && !rest.contains('/'));
+    with(&|route| route == path).or_else(|| with(&is_name))
 }
 
 /// What is no route: 404, or 405 with the methods that there are.
