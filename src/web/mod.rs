@@ -13,6 +13,7 @@ mod events;
 mod export;
 mod guard;
 mod health;
+mod labels;
 mod live;
 mod login;
 mod metrics;

@@ -7,7 +7,7 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
-use super::{cameras, events, export, health, live, login, metrics, problem, recordings, routes, users};
+use super::{cameras, events, export, health, labels, live, login, metrics, problem, recordings, routes, users};
 use crate::domain::access::Right;
 
 /// The HTTP API.
@@ -40,8 +40,8 @@ use crate::domain::access::Right;
         recordings::gaps,
         export::export,
         events::events,
-        events::label,
-        events::unlabel,
+        labels::label,
+        labels::unlabel,
         login::page,
         login::log_in,
         login::log_out,

@@ -4,7 +4,7 @@
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
-use super::{Problem, cameras, events, export, health, live, login, metrics, openapi, page, recordings, users};
+use super::{Problem, cameras, events, export, health, labels, live, login, metrics, openapi, page, recordings, users};
 use crate::domain::access::Right;
 
 /// One method of one address.
@@ -53,8 +53,8 @@ routes! {
     DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET View "/api/export" ("camera" "from" "to") => export::export,
     GET View "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
-    PUT Admin "/api/events/{id}/label" () => events::label,
-    DELETE Admin "/api/events/{id}/label" () => events::unlabel,
+    PUT Admin "/api/events/{id}/label" () => labels::label,
+    DELETE Admin "/api/events/{id}/label" () => labels::unlabel,
     GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET View "/api/alarms" () => cameras::alarms,
     GET Open "/login" ("next") => login::page,
