@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Chromium, Clip, Daemon, secs};
+use support::{Chromium, Clip, Daemon, Mount, RtspServer, secs};
 
 /// Each camera, and what of the demo's scene it sees.
 const VIEWS: &[(&str, &str)] = &[
@@ -30,13 +30,17 @@ fn main() {
     let mut builder = Daemon::builder().camera("shed", "source: rtsp://127.0.0.1:9/live\n");
     for (name, filter) in VIEWS {
         let clip = view(&scene, name, filter);
-        let yaml = format!("source: {}\nloop: true\nrecord: {{ mode: continuous }}\n", clip.display());
+        let yaml = format!("source: {}\nloop: true\nrecord: {{ mode: continuous, max_file: 10s }}\n", clip.display());
         builder = builder.camera(name, &yaml);
     }
     let daemon = builder.start();
     // Somebody walks by then.
     for name in ["street", "garden"] {
         daemon.wait_for_camera(name, secs(90), |camera| camera["motion"] == true);
+    }
+    // A recording is over when it is long enough, so that events have their pictures.
+    for name in ["street", "garden"] {
+        daemon.wait_for_recording(name, secs(90), |recording| recording.complete);
     }
     let mut browser = Chromium::start();
     let shots =
@@ -52,10 +56,77 @@ fn main() {
                 look();
             }}).then(() => true)"
         ));
-        let path = root.join(format!("docs/{name}.png"));
-        std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
-        println!("{}", path.display());
+        save(root, name, &mut browser);
     }
+    // A camera on the network, for the form.
+    let street = view(&scene, "street", "null");
+    let server = RtspServer::start(&[Mount::of_file("street", &street, 15)]);
+    browser.resize(820, 1010);
+    browser.prefer("light");
+    browser.open(&daemon.url("/cameras#add"));
+    browser.evaluate(&format!(
+        "(async () => {{
+            const field = name => document.querySelector('#add-' + name);
+            field('source').value = '{}';
+            field('look').click();
+            while (!field('picture').naturalWidth) await new Promise(done => setTimeout(done, 50));
+            field('source').value = 'rtsp://192.0.2.10:554/stream1';
+            field('name').value = 'street';
+            field('found').scrollIntoView({{block: 'end'}});
+            await new Promise(done => setTimeout(done, 300));
+        }})().then(() => true)",
+        server.url("street")
+    ));
+    save(root, "camera-add", &mut browser);
+    browser.resize(1120, 900);
+    browser.open(&daemon.url("/cameras/street"));
+    // As it would be for a camera on the network.
+    let text = "# At the gate.\nsource: rtsp://192.0.2.10:554/stream1\nusername: viewer\npassword: '***'\nrecord:\n  mode: continuous\n";
+    browser.evaluate(&format!(
+        "new Promise(done => setTimeout(done, 1500)).then(() => {{
+            const editor = document.querySelector('#config');
+            editor.value = {text:?};
+            editor.dispatchEvent(new Event('input'));
+            return true;
+        }})"
+    ));
+    save(root, "camera", &mut browser);
+    browser.resize(1120, 700);
+    browser.prefer("dark");
+    browser.open(&daemon.url("/events"));
+    browser.evaluate(
+        "new Promise(done => {
+            const seen = () => [...document.images].filter(image => image.getBoundingClientRect().top < innerHeight);
+            const look = () => seen().length > 3 && seen().every(image => image.naturalWidth) ? done() : setTimeout(look, 50);
+            look();
+        }).then(() => true)",
+    );
+    save(root, "event-list", &mut browser);
+    // Last: from now on everyone has to log in.
+    let as_json = [("Content-Type", "application/json")];
+    let anna = r#"{"name": "anna", "password": "a long good word", "role": "admin"}"#;
+    assert_eq!(daemon.send("POST", "/api/users", &as_json, anna).0, 201, "the first user");
+    browser.open(&daemon.url("/login"));
+    browser.evaluate(
+        r#"(async () => {
+            const send = (path, body) => fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
+            await send('/api/login', {user: 'anna', password: 'a long good word'});
+            await send('/api/users', {name: 'bert', password: 'a long good word', role: 'viewer', cameras: ['front-door', 'street']});
+            await send('/api/tokens', {name: 'doorbell', role: 'viewer', cameras: ['front-door']});
+            return true;
+        })()"#,
+    );
+    browser.resize(1120, 480);
+    browser.prefer("light");
+    browser.open(&daemon.url("/users"));
+    browser.evaluate("new Promise(done => setTimeout(done, 500)).then(() => true)");
+    save(root, "users", &mut browser);
+}
+
+fn save(root: &Path, name: &str, browser: &mut Chromium) {
+    let path = root.join(format!("docs/{name}.png"));
+    std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
+    println!("{}", path.display());
 }
 
 fn view(scene: &Path, name: &str, filter: &str) -> PathBuf {

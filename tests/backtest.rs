@@ -80,7 +80,8 @@ fn labels_give_figures_a_sweep_is_a_table_and_the_best_values_are_proposed() {
     // What moves first is a false alarm, says this person.
     let truth = json!({"one": {"file": name, "duration": 34.0, "events": [[22.0, 24.0]]}});
     fs::write(folder.path().join("truth.json"), truth.to_string()).unwrap();
-    fs::write(folder.path().join("tarsier.yaml"), SEED).unwrap();
+    let defaults = "defaults: { detect: { algorithm: seed, width: 128 } }\n";
+    fs::write(folder.path().join("tarsier.yaml"), defaults).unwrap();
     let sweep = ["--sweep", "detect.min_area=1%,60%", "--sweep", "detect.threshold=10,20"];
     let arguments = [&["backtest", "--json", "--labels", "truth.json", "--suggest"][..], &sweep].concat();
     let lines = lines(&tarsier(folder.path(), &arguments));

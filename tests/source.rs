@@ -418,6 +418,30 @@ fn what_the_camera_sends_comes_through_unchanged() {
     }
 }
 
+/// With parameter sets before each slice of a keyframe, as GStreamer's payloader sends them, libav takes each for a
+/// picture.
+#[test]
+fn a_picture_of_several_slices_is_one_packet() {
+    let scratch = tempfile::tempdir().unwrap();
+    let h264 = "-c:v libx264 -preset ultrafast -g 15 -x264-params slices=4:bframes=0";
+    let h265 = "-c:v libx265 -preset ultrafast -g 15 -x265-params slices=4:bframes=0:log-level=none";
+    for (codec, file, encoder) in [(Codec::H264, "got.h264", h264), (Codec::H265, "got.hevc", h265)] {
+        let arguments = format!("-f lavfi -i testsrc2=size=320x240:rate=15:duration=4 {encoder}");
+        let clip = Clip::drawn_by_ffmpeg("slices", &arguments.split(' ').collect::<Vec<_>>());
+        let server = RtspServer::start(&[Mount::of_file("cam", &clip, 15)]);
+        let packets = take(&mut *open(&options(&server.url("cam"))).unwrap(), 50);
+        let all: Vec<_> = packets.iter().collect();
+        assert_orderly(&all);
+        assert_even(&all, 15);
+        assert_eq!(packets.iter().filter(|packet| packet.keyframe).count(), 4);
+        let bytes: Vec<u8> = packets.iter().flat_map(|packet| packet.data().to_vec()).collect();
+        std::fs::write(scratch.path().join(file), bytes).unwrap();
+        let units = vcl_units(&scratch.path().join(file), codec);
+        assert_eq!(units.len(), 4 * 50, "{codec:?}");
+        assert_run_of(&units, &vcl_units(&clip, codec));
+    }
+}
+
 #[test]
 fn a_bad_cable_brings_no_panic_and_no_disorder() {
     let clip = Clip::spec().seconds(6.0).bframes(2).motion(0.0, 6.0).audio(AudioCodec::Aac).make();

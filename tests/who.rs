@@ -200,6 +200,152 @@ fn admins_keep_users_over_http() {
 }
 
 #[test]
+fn admins_keep_tokens_over_http() {
+    let daemon = Daemon::builder().start();
+    let as_json = ("Content-Type", "application/json");
+    let doorbell =
+        json!({"name": "doorbell", "role": "viewer", "cameras": ["yard"], "expires": "2200-01-01T00:00:00Z"});
+    let add = |headers: &[(&str, &str)], body: &Value| ask(&daemon, "POST", "/api/tokens", headers, &body.to_string());
+    assert_eq!(add(&[as_json], &doorbell).status, 404, "without users everything is open");
+    add_user(&daemon, "anna", &[]);
+    let anna = cookie(&daemon, "anna");
+    let headers = [as_json, ("Cookie", anna.as_str())];
+    let made = add(&headers, &doorbell);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let secret = format!("Bearer {}", made.json()["secret"].as_str().unwrap());
+    let me = ask(&daemon, "GET", "/api/me", &[("Authorization", &secret)], "");
+    assert_eq!(me.json(), json!({"user": "doorbell", "role": "viewer", "cameras": ["yard"]}));
+    for (change, value, status, words) in [
+        ("role", json!("viewer"), 409, "already"),
+        ("name", json!("a b"), 400, "no name"),
+        ("role", json!("admin"), 400, "all cameras"),
+        ("expires", json!("2020-01-01T00:00:00Z"), 400, "over already"),
+        ("expires", json!("tomorrow"), 400, "expires"),
+    ] {
+        let mut wish = doorbell.clone();
+        wish[change] = value;
+        let answer = add(&headers, &wish);
+        assert!(answer.status == status && answer.body.contains(words), "{words}: {} {}", answer.status, answer.body);
+    }
+    let list = ask(&daemon, "GET", "/api/tokens", &headers, "");
+    assert_eq!(list.json()["tokens"][0]["name"], "doorbell");
+    assert!(!list.body.contains("tarsier_"), "the secret is told once: {}", list.body);
+    assert_eq!(ask(&daemon, "GET", "/api/tokens", &[("Authorization", &secret)], "").status, 403);
+    assert_eq!(ask(&daemon, "DELETE", "/api/tokens/doorbell", &headers, "").status, 204);
+    assert_eq!(ask(&daemon, "DELETE", "/api/tokens/doorbell", &headers, "").status, 404);
+    assert_eq!(ask(&daemon, "GET", "/api/me", &[("Authorization", &secret)], "").status, 401);
+}
+
+#[test]
+fn an_admin_lets_others_in_by_the_page_of_users() {
+    const PAGE: &str = "
+        const until = async (what, is) => {
+            for (let tries = 0; tries < 400; tries++) {
+                const found = await is();
+                if (found) return found;
+                await new Promise(done => setTimeout(done, 50));
+            }
+            throw new Error('waited for ' + what + '; the page is ' + document.body.innerHTML.slice(0, 4000));
+        };
+        await until('the scripts', () => document.readyState == 'complete');
+        const card = () => document.querySelector('dialog');
+        const send = async fields => {
+            const form = await until('the form', () => document.querySelector('dialog form'));
+            for (const [name, value] of Object.entries(fields)) {
+                const field = form.elements[name];
+                if (typeof value == 'boolean') field.checked = value; else field.value = value;
+                field.dispatchEvent(new Event('change'));
+            }
+            form.requestSubmit();
+        };
+        const row = name => document.querySelector(`[data-user='${name}'], [data-token='${name}']`);
+        const press = (within, what) => within.querySelector(`[data-do=${what}]`).click();
+    ";
+    let on_page =
+        |browser: &mut Chromium, script: &str| browser.evaluate(&format!("(async () => {{ {PAGE} {script} }})()"));
+    let daemon = Daemon::builder().camera("yard", "source: rtsp://127.0.0.1:9/live\n").start();
+    let mut browser = Chromium::start();
+    browser.open(&daemon.url("/users"));
+    // The first is an admin, and has to log in from then on.
+    on_page(&mut browser, &format!("press(document, 'add'); await send({{name: 'anna', password: '{PASSWORD}'}});"));
+    let is_there = |browser: &mut Chromium, what: &str| {
+        let expression = format!("document.querySelector(\"{what}\") !== null");
+        wait_for(what, secs(20), || browser.evaluate(&expression).as_bool()?.then_some(()));
+    };
+    is_there(&mut browser, "form[action='/api/login'] #password");
+    browser.evaluate(&format!(
+        "document.querySelector('#user').value = 'anna'; document.querySelector('#password').value = '{PASSWORD}'; \
+         document.querySelector('form').requestSubmit(); true"
+    ));
+    is_there(&mut browser, "[data-user=anna]");
+
+    // A viewer of one camera; what is refused is said where it was written.
+    let seen = on_page(
+        &mut browser,
+        &format!(
+            "press(document, 'add');
+             await send({{name: 'b e r t', password: '{PASSWORD}', role: 'viewer', every: false, camera: true}});
+             await until('why not', () => card()?.querySelector('[role=alert]').textContent.includes('is no name'));
+             await send({{name: 'bert'}});
+             await until('bert', () => row('bert'));
+             return row('bert').innerText;"
+        ),
+    );
+    let seen = seen.as_str().unwrap();
+    assert!(seen.contains("viewer") && seen.contains("yard"), "{seen}");
+    let bert = log_in(&daemon, "bert", PASSWORD);
+    assert_eq!(bert.status, 204, "{}", bert.body);
+    let bert = bert.header("set-cookie").split(';').next().unwrap().to_owned();
+    let me = ask(&daemon, "GET", "/api/me", &[("Cookie", &bert)], "").json();
+    assert_eq!(me, json!({"user": "bert", "role": "viewer", "cameras": ["yard"]}));
+    for path in ["/users", "/api/users", "/api/tokens"] {
+        assert_eq!(ask(&daemon, "GET", path, &[("Cookie", &bert)], "").status, 403, "{path}");
+    }
+
+    // Another password, another role, and out.
+    on_page(
+        &mut browser,
+        "press(row('bert'), 'password');
+         await send({password: 'another battery staple'});
+         await until('it to be over', () => !card());",
+    );
+    assert_eq!(camera(&daemon, &bert), 401);
+    assert_eq!(log_in(&daemon, "bert", "another battery staple").status, 204);
+    on_page(
+        &mut browser,
+        "press(row('bert'), 'change');
+         await send({role: 'admin'});
+         await until('an admin', () => row('bert').dataset.role == 'admin');
+         press(row('bert'), 'remove');
+         (await until('the question', () => card()?.querySelector('[value=yes]'))).click();
+         await until('bert to be gone', () => !row('bert'));",
+    );
+    assert_eq!(log_in(&daemon, "bert", "another battery staple").status, 401);
+
+    // A token is shown once.
+    let secret = on_page(
+        &mut browser,
+        "press(document, 'token');
+         await send({name: 'doorbell'});
+         const secret = (await until('the token', () => document.querySelector('#secret'))).value;
+         await until('the row', () => row('doorbell'));
+         card().close();
+         return secret;",
+    );
+    let secret = format!("Bearer {}", secret.as_str().unwrap());
+    assert_eq!(ask(&daemon, "GET", "/api/me", &[("Authorization", &secret)], "").json()["user"], "doorbell");
+    let page = ask(&daemon, "GET", "/users", &[("Cookie", &cookie(&daemon, "anna"))], "").body;
+    assert!(page.contains("doorbell") && !page.contains("tarsier_"), "{page}");
+    on_page(
+        &mut browser,
+        "press(row('doorbell'), 'remove');
+         (await until('the question', () => card()?.querySelector('[value=yes]'))).click();
+         await until('it to be gone', () => !row('doorbell'));",
+    );
+    assert_eq!(ask(&daemon, "GET", "/api/me", &[("Authorization", &secret)], "").status, 401);
+}
+
+#[test]
 fn wrong_passwords_are_limited_and_the_right_one_has_to_wait_too() {
     let daemon = Daemon::builder().start();
     add_user(&daemon, "anna", &[]);

@@ -6,24 +6,23 @@
 //! pictures change their kind (codec, size, parameter sets) one MP4 can't go on: it ends there, and says so.
 //! Sound goes along where it is of the kind of the first.
 //!
-//! Belongs here: which files, which samples, and at what time. Does not belong here: boxes ([`super::mp4`]), and
-//! who asks (`web`).
+//! Belongs here: which files, which samples, and at what time. Does not belong here: boxes ([`super::mp4`]), reading
+//! files ([`super::footage`]), and who asks (`web`).
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io;
-use std::ops::{ControlFlow, Range};
-use std::os::unix::fs::FileExt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::container::{Contents, PlanError};
+use super::container::Contents;
+use super::footage::{Footage, describe, us_between, us_to_ticks};
 use super::index::{Index, IndexError};
+use super::mp4;
 use super::mp4::Sample;
-use super::{mkv, mp4, paths};
 use crate::domain::recording::{Recording, RecordingQuery};
 use crate::domain::stream::{StreamInfo, Track, VideoTrack, rescale};
 
@@ -75,7 +74,7 @@ impl Export {
         let (mut files, mut stream, mut next) = (Vec::new(), None::<StreamInfo>, None);
         let mut unreadable = None;
         for row in rows.by_ref() {
-            let described = open(root, &row.path).and_then(|file| describe(&file));
+            let described = describe(root, &row.path);
             let this = match described {
                 Ok(Some(this)) => this,
                 Ok(None) => continue,
@@ -131,7 +130,7 @@ impl Export {
         let mut stitch = Stitch::new(self, send);
         for row in &self.files {
             // A file that retention has deleted meanwhile is a gap.
-            let footage = match footage(&self.root, row, self.from, self.to) {
+            let footage = match Footage::read(&self.root, row, self.from, self.to) {
                 Ok(Some(footage)) => footage,
                 Ok(None) => continue,
                 Err(error) => {
@@ -173,53 +172,12 @@ fn is_same(one: &VideoTrack, other: &VideoTrack) -> bool {
     *one == VideoTrack { timescale: one.timescale, ..other.clone() }
 }
 
-fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
-    let path = paths::inside(root, relative)?;
-    if !path.metadata()?.is_file() {
-        return Err(PlanError::NotARecording("not a file".to_owned()));
-    }
-    Ok(File::open(path)?)
-}
-
-fn is_matroska(file: &File) -> io::Result<bool> {
-    let mut first = [0];
-    Ok(file.read_at(&mut first, 0)? == 1 && first == [mkv::FIRST_BYTE])
-}
-
-fn describe(file: &File) -> Result<Option<StreamInfo>, PlanError> {
-    if is_matroska(file)? { mkv::describe(file) } else { mp4::describe(file) }
-}
-
-/// A file and its samples.
-struct Footage {
-    file: File,
-    bytes: u64,
-    contents: Contents,
-}
-
-/// The samples of a recording from the keyframe before `from` to `to`, at least.
-fn footage(root: &Path, row: &Recording, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Option<Footage>, PlanError> {
-    let file = open(root, &row.path)?;
-    let wanted = Range { start: us_between(row.start, from), end: us_between(row.start, to) };
-    let contents = if is_matroska(&file)? { mkv::contents(&file, &wanted)? } else { mp4::contents(&file)? };
-    let bytes = file.metadata()?.len();
-    Ok(contents.map(|contents| Footage { file, bytes, contents }))
-}
-
 /// Is there a picture in the file that is shown after `from`?
 fn shown_after(root: &Path, row: &Recording, from: DateTime<Utc>) -> bool {
-    let Ok(Some(footage)) = footage(root, row, from, from) else { return false };
+    let Ok(Some(footage)) = Footage::read(root, row, from, from) else { return false };
     let Contents { stream, video, video_zero, .. } = &footage.contents;
     let from = us_to_ticks(us_between(row.start, from), stream.video.timescale);
     video.end() - video_zero > from
-}
-
-fn us_between(earlier: DateTime<Utc>, later: DateTime<Utc>) -> i64 {
-    (later - earlier).num_microseconds().unwrap_or(0)
-}
-
-fn us_to_ticks(us: i64, timescale: u32) -> i64 {
-    rescale(us, 1_000_000, timescale)
 }
 
 /// Ticks of a file's track as ticks of the export's.
@@ -268,12 +226,7 @@ impl Pending {
     fn add(&mut self, footage: &Footage, at: u64, sample: &Sample, time: Timed) -> io::Result<()> {
         let dts = self.end.map_or(time.dts, |end| time.dts.max(end)).max(0);
         let end = time.end.max(dts + 1);
-        if at.saturating_add(sample.size.into()) > footage.bytes {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let before = self.data.len();
-        self.data.resize(before + sample.size as usize, 0);
-        footage.file.read_exact_at(&mut self.data[before..], at)?;
+        footage.append(&mut self.data, at, sample.size)?;
         self.samples.push(Sample {
             dts: u64::try_from(dts).unwrap_or(0),
             duration: u32::try_from(end - dts).unwrap_or(u32::MAX),

@@ -1,126 +1,84 @@
-//! Which files hold a camera's time, as stretches that go on from file to file.
+//! A recording's file and the samples in it, whatever its container.
 //!
-//! Belongs here: what the index says. Does not belong here: what is seen in them ([`crate::media::backtest`]).
+//! Belongs here: opening a file of the archive and finding its samples. Does not belong here: boxes and blocks
+//! ([`super::mp4`] and its like), and what the samples are wanted for ([`super::export`], [`super::still`]).
 
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use super::index::{IndexError, IndexReader};
-use super::paths;
-use crate::domain::recording::{Recording, RecordingQuery};
-use crate::media::backtest::{Part, Reel};
+use super::container::{Contents, PlanError};
+use super::{avi, mkv, mp4, paths};
+use crate::domain::recording::Recording;
+use crate::domain::stream::{StreamInfo, rescale};
 
-/// Between two files of one stretch: clocks are slewed, and the last picture's length is a guess.
-const JOIN: TimeDelta = TimeDelta::milliseconds(500);
-
-/// A stretch, and when its first picture was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    pub start: DateTime<Utc>,
-    pub reel: Reel,
+/// A file and its samples.
+pub(super) struct Footage {
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) contents: Contents,
 }
 
-impl Stretch {
-    /// The moment of a time of the reel.
-    pub fn utc(&self, at_us: i64) -> DateTime<Utc> {
-        self.start.checked_add_signed(TimeDelta::microseconds(at_us)).unwrap_or(self.start)
+impl Footage {
+    /// The samples of a recording from the keyframe before `from` to `to`, at least; None where there are none.
+    pub(super) fn read(
+        root: &Path,
+        row: &Recording,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Option<Self>, PlanError> {
+        let file = open(root, &row.path)?;
+        let wanted = Range { start: us_between(row.start, from), end: us_between(row.start, to) };
+        let contents = match first_byte(&file)? {
+            Some(mkv::FIRST_BYTE) => mkv::contents(&file, &wanted)?,
+            Some(avi::FIRST_BYTE) => avi::contents(&file)?,
+            _ => mp4::contents(&file)?,
+        };
+        let bytes = file.metadata()?.len();
+        Ok(contents.map(|contents| Footage { file, bytes, contents }))
     }
 
-    /// The time in the reel of a moment.
-    pub fn at_us(&self, utc: DateTime<Utc>) -> i64 {
-        (utc - self.start).num_microseconds().unwrap_or(if utc < self.start { i64::MIN } else { i64::MAX })
-    }
-}
-
-/// What the archive holds of this camera between these times, oldest first.
-pub fn of(
-    index: &IndexReader,
-    root: &Path,
-    camera: &str,
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
-) -> Result<Vec<Stretch>, IndexError> {
-    let mut query = RecordingQuery { camera: Some(camera.to_owned()), from, to, limit: 1000, ..Default::default() };
-    let mut recordings = Vec::new();
-    loop {
-        let page = index.recordings(&query)?;
-        recordings.extend(page.items);
-        match page.next {
-            Some(next) => query.cursor = Some(next),
-            None => break,
+    /// Puts `size` bytes that lie at `at` of the file behind `data`; an end before that is an error.
+    pub(super) fn append(&self, data: &mut Vec<u8>, at: u64, size: u32) -> io::Result<()> {
+        if at.saturating_add(size.into()) > self.bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let before = data.len();
+        data.resize(before + size as usize, 0);
+        self.file.read_exact_at(&mut data[before..], at)
     }
-    recordings.sort_by_key(|recording| (recording.start, recording.id));
-    let mut stretches = joined(root, recordings);
-    for stretch in &mut stretches {
-        let (from_us, to_us) = (from.map(|from| stretch.at_us(from)), to.map(|to| stretch.at_us(to)));
-        stretch.reel.from_us = from_us.unwrap_or(0).max(0);
-        stretch.reel.to_us = to_us.unwrap_or(i64::MAX);
-        stretch.reel.length_us = stretch.reel.length_us.min(stretch.reel.to_us) - stretch.reel.from_us;
-    }
-    Ok(stretches)
 }
 
-fn joined(root: &Path, recordings: Vec<Recording>) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
-    let mut end: Option<DateTime<Utc>> = None;
-    for recording in recordings {
-        // What leads out of the archive is none of its recordings.
-        let Ok(path) = paths::inside(root, &recording.path) else { continue };
-        let goes_on = end.is_some_and(|end| (recording.start - end).abs() <= JOIN);
-        end = recording.end;
-        let length_us = |from: DateTime<Utc>| end.map_or(0, |end| (end - from).num_microseconds().unwrap_or(0));
-        match stretches.last_mut().filter(|_| goes_on) {
-            Some(stretch) => {
-                let start_us = stretch.at_us(recording.start);
-                stretch.reel.parts.push(Part { path, start_us });
-                stretch.reel.length_us = length_us(stretch.start).max(stretch.reel.length_us);
-            }
-            None => {
-                let reel = Reel { length_us: length_us(recording.start), ..Reel::of_file(path) };
-                stretches.push(Stretch { start: recording.start, reel });
-            }
-        }
-    }
-    stretches
+/// What a recording's stream is, of those that go into an MP4; None where its file holds nothing yet.
+pub(super) fn describe(root: &Path, relative: &str) -> Result<Option<StreamInfo>, PlanError> {
+    let file = open(root, relative)?;
+    if first_byte(&file)? == Some(mkv::FIRST_BYTE) { mkv::describe(&file) } else { mp4::describe(&file) }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::index::tests::at;
-    use super::*;
-    use crate::domain::camera::Reason;
-
-    fn recording(root: &Path, id: i64, start_s: i64, end_s: Option<i64>) -> Recording {
-        let path = format!("yard/{id}.mp4");
-        std::fs::create_dir_all(root.join("yard")).unwrap();
-        std::fs::write(root.join(&path), b"").unwrap();
-        let (camera, end) = ("yard".to_owned(), end_s.map(at));
-        let (reason, complete) = (Reason::Motion, end.is_some());
-        let start = at(start_s);
-        Recording { id, camera, start, end, pre_alarm_s: None, bytes: 0, path, motion_s: 0.0, complete, reason }
+fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
+    let path = paths::inside(root, relative)?;
+    if !path.metadata()?.is_file() {
+        return Err(PlanError::NotARecording("not a file".to_owned()));
     }
+    Ok(File::open(path)?)
+}
 
-    #[test]
-    fn files_that_touch_are_one_stretch_and_a_gap_begins_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let rows = [(1, 0, Some(60)), (2, 60, Some(90)), (3, 100, Some(130)), (4, 130, None)];
-        let rows = rows.map(|(id, start, end)| recording(root, id, start, end));
-        let stretches = joined(root, rows.to_vec());
-        let starts = |stretch: &Stretch| stretch.reel.parts.iter().map(|part| part.start_us).collect::<Vec<_>>();
-        assert_eq!(stretches.iter().map(starts).collect::<Vec<_>>(), [[0, 60_000_000], [0, 30_000_000]]);
-        assert_eq!(stretches.iter().map(|stretch| stretch.start).collect::<Vec<_>>(), [at(0), at(100)]);
-        assert_eq!(stretches[0].reel.length_us, 90_000_000);
-        assert_eq!(stretches[0].utc(stretches[0].at_us(at(70))), at(70));
-    }
+/// It tells the containers apart.
+fn first_byte(file: &File) -> io::Result<Option<u8>> {
+    let mut first = [0];
+    Ok((file.read_at(&mut first, 0)? == 1).then_some(first[0]))
+}
 
-    #[test]
-    fn what_leads_out_of_the_archive_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut row = recording(folder.path(), 1, 0, Some(60));
-        row.path = "../elsewhere.mp4".to_owned();
-        assert_eq!(joined(folder.path(), vec![row]), []);
-    }
+/// Microseconds from one moment to a later one.
+pub(super) fn us_between(earlier: DateTime<Utc>, later: DateTime<Utc>) -> i64 {
+    (later - earlier).num_microseconds().unwrap_or(0)
+}
+
+/// Microseconds as ticks of a clock.
+pub(super) fn us_to_ticks(us: i64, timescale: u32) -> i64 {
+    rescale(us, 1_000_000, timescale)
 }

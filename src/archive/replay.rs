@@ -72,7 +72,7 @@ pub fn replay(root: &Path, index: &Index, which: Days, stop: &AtomicBool) -> Res
     let mut replay = Replay { root, index, stop, changes: 0, done: Replayed::default() };
     for (day, folders) in days {
         let folded = replay.read(&journals, day, &folders, most_bytes);
-        replay.apply(folded)?;
+        replay.apply(folded, which)?;
     }
     replay.flush()?;
     if which == Days::All {
@@ -88,6 +88,8 @@ struct Folded {
     recordings: BTreeMap<i64, Listed>,
     gaps: BTreeMap<(String, DateTime<Utc>, &'static str), Gap>,
     events: BTreeMap<i64, MotionEvent>,
+    /// Those that a person took away: ids are not used again.
+    no_events: BTreeSet<i64>,
     minutes: BTreeMap<(String, i64), Minute>,
 }
 
@@ -107,6 +109,10 @@ impl Folded {
                 });
             }
             Entry::Event(event) => _ = self.events.insert(event.id, event),
+            Entry::NoEvent(Deleted { id, .. }) => {
+                self.events.remove(&id);
+                self.no_events.insert(id);
+            }
             Entry::Score(Scores { camera, minute, seconds }) => {
                 let (minute, _) = score::place_of(minute.timestamp());
                 self.minutes.entry((camera, minute)).or_default().merge(&seconds);
@@ -152,7 +158,7 @@ impl Replay<'_> {
         folded
     }
 
-    fn apply(&mut self, folded: Folded) -> Result<(), ReplayError> {
+    fn apply(&mut self, folded: Folded, which: Days) -> Result<(), ReplayError> {
         for Listed { seq, recording } in folded.recordings.into_values() {
             if self.is_missing(&recording)? {
                 self.index.restore(rounded(recording), seq);
@@ -161,7 +167,11 @@ impl Replay<'_> {
             }
         }
         for gap in folded.gaps.into_values() {
-            self.index.restore_gap(gap);
+            self.index.restore_gap(gap, which == Days::All);
+            self.changed()?;
+        }
+        for id in folded.no_events {
+            self.index.restore_no_event(id);
             self.changed()?;
         }
         for event in folded.events.into_values() {
@@ -212,6 +222,7 @@ fn rounded(recording: Recording) -> Recording {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::OnceLock;
 
     use chrono::TimeDelta;
     use proptest::prelude::*;
@@ -267,6 +278,10 @@ mod tests {
             seconds: i64,
             score: u8,
         },
+        /// One of the events that are there goes.
+        Unmark {
+            which: usize,
+        },
         /// All that is older goes, as retention has it.
         Forget {
             camera: usize,
@@ -291,6 +306,7 @@ mod tests {
                 .prop_map(|(camera, minutes, seconds)| Deed::OpenGap { camera, minutes, seconds }),
             2 => (0usize..2, minutes.clone(), 0i64..9000, any::<u8>())
                 .prop_map(|(camera, minutes, seconds, score)| Deed::Move { camera, minutes, seconds, score }),
+            1 => any::<usize>().prop_map(|which| Deed::Unmark { which }),
             2 => (0usize..2, minutes.clone(), prop::collection::vec(0u8..255, 1..90))
                 .prop_map(|(camera, minutes, bytes)| Deed::Look { camera, minutes, bytes }),
             1 => (0usize..2, minutes).prop_map(|(camera, minutes)| Deed::Forget { camera, minutes }),
@@ -314,7 +330,10 @@ mod tests {
         let query = RecordingQuery { limit: 1000, ..RecordingQuery::default() };
         let mut gaps = index.gaps(&query).unwrap().items;
         gaps.sort_by_key(|gap| (gap.start, gap.camera.clone(), gap.cause.name()));
-        let scores = CAMERAS.map(|camera| index.scores(camera, minutes_ago(5000), minutes_ago(0)).unwrap());
+        // The same stretch each time: time goes on meanwhile.
+        static STRETCH: OnceLock<(DateTime<Utc>, DateTime<Utc>)> = OnceLock::new();
+        let (from, to) = *STRETCH.get_or_init(|| (minutes_ago(5000), minutes_ago(0)));
+        let scores = CAMERAS.map(|camera| index.scores(camera, from, to).unwrap());
         let events = index.events(&query).unwrap().items;
         Told { recordings: index.recordings(&query).unwrap().items, gaps, events, scores: scores.into() }
     }
@@ -378,6 +397,12 @@ mod tests {
                     let share = f32::from(score) / 255.0;
                     let boxes = vec![Region { left: share, top: 0.25, width: 0.1, height: share / 3.0 }];
                     index.put_event(MotionEvent { end, max_score, cause, zones, boxes, ..event });
+                }
+                Deed::Unmark { which } => {
+                    let events = told(index).events;
+                    if let Some((event, _)) = events.get(which % events.len().max(1)) {
+                        index.remove_event(event.id);
+                    }
                 }
                 Deed::Look { camera, minutes, ref bytes } => {
                     let time = |second: usize| minutes_ago(minutes) + TimeDelta::seconds(second as i64);

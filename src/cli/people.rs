@@ -43,7 +43,7 @@ fn prepare(root: &Path, note_folder: &Path) -> Asked {
             root.display()
         ));
     }
-    Home::watched(root, note_folder).check().map_err(|error| format!("{}: {error}", root.display()))
+    Home::watched(root, note_folder).check_place().map_err(|error| format!("{}: {error}", root.display()))
 }
 
 /// The cameras of `--camera`, all without it. A name that is no camera's is most likely a typing error.

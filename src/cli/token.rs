@@ -67,9 +67,7 @@ pub fn run(command: &TokenCommand, config: &Path) -> anyhow::Result<u8> {
         }
         TokenCommand::List => {
             let there = everyone(people)?;
-            let mut tokens: Vec<&Token> = there.tokens.values().collect();
-            tokens.sort_by(|a, b| a.name.cmp(&b.name));
-            for token in tokens {
+            for token in there.tokens_by_name() {
                 let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
                 let until = match token.expires {
                     None => "until it is removed".to_owned(),

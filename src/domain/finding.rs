@@ -24,7 +24,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Cause; 7] =
+    /// All of them.
+    pub const ALL: [Cause; 7] =
         [Cause::Motion, Cause::SceneChange, Cause::Weather, Cause::Ghost, Cause::Masked, Cause::Light, Cause::Zone];
 
     /// The word for it in events and drawings.

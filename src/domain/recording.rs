@@ -1,6 +1,6 @@
 //! Rows of the index: recordings and gaps, and how they are asked for.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -110,6 +110,23 @@ pub struct RecordingQuery {
     pub limit: u32,
     /// `next` of the page before.
     pub cursor: Option<String>,
+}
+
+/// Which events, beside the [`RecordingQuery`].
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// At least so long; one that goes on has no length yet.
+    pub least: Option<TimeDelta>,
+    pub began: Option<Began>,
+    /// Those that touched this zone.
+    pub zone: Option<String>,
+}
+
+/// What began an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    By(Cause),
+    ByHand,
 }
 
 /// A page of rows, and the cursor of the next one if there is more.

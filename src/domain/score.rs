@@ -154,6 +154,13 @@ impl Series {
             }
         }
     }
+
+    /// The second in the middle of the step with the largest score, the first of several; None where nobody looked.
+    pub fn peak_s(&self) -> Option<i64> {
+        let seen = self.points.iter().enumerate().rev().filter_map(|(at, score)| Some((at, score.share()?)));
+        let (at, _) = seen.max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+        Some(self.from_s + at as i64 * self.step_s + self.step_s / 2)
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +213,17 @@ mod tests {
         assert!(step % 7200 == 0 && points <= 2001, "{step} {points}");
         // All that a time can be.
         assert!(shape(-8_400_000_000_000, 8_300_000_000_000).2 <= 2001);
+    }
+
+    #[test]
+    fn the_peak_is_the_first_of_the_largest() {
+        let peak = |bytes: &[u8]| {
+            let points = bytes.iter().map(|byte| Score::of_byte(*byte)).collect();
+            Series { from_s: 100, step_s: 1, points }.peak_s()
+        };
+        assert_eq!(peak(&[255, 3, 9, 255, 9, 0]), Some(102));
+        assert_eq!(peak(&[255, 0, 255]), Some(101));
+        assert_eq!((peak(&[255]), peak(&[])), (None, None));
     }
 
     proptest! {

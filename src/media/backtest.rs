@@ -2,7 +2,7 @@
 //!
 //! Belongs here: files that go on one into the other, decoding no more than the detectors look at, several detectors
 //! over one decoding, several stretches at once. Does not belong here: which files a camera's time is in
-//! ([`crate::archive::footage`]), and whether what was found is right ([`crate::domain::judge`]).
+//! ([`crate::archive::stretches`]), and whether what was found is right ([`crate::domain::judge`]).
 //!
 //! The answer depends on the files and the configurations alone, not on the number of cores.
 

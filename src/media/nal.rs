@@ -76,6 +76,18 @@ impl UnitKind {
     }
 }
 
+/// Do these NAL units, with start codes, hold slices of a picture whose first slice is not among them? Both codecs say
+/// so in the bit after the header: H.264 7.3.3 (`first_mb_in_slice`), H.265 7.3.6.1
+/// (`first_slice_segment_in_pic_flag`).
+pub fn continues_picture(codec: VideoCodec, data: &[u8]) -> bool {
+    let header_bytes = if codec == VideoCodec::H265 { 2 } else { 1 };
+    // The later partitions of an H.264 slice have no such bit.
+    let is_partition = |unit: &[u8]| codec == VideoCodec::H264 && matches!(unit.first().map(|b| b & 0x1f), Some(3 | 4));
+    let mut slices = units(data, false).filter(|unit| UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice));
+    let Some(first) = slices.next() else { return false };
+    is_partition(first) || first.get(header_bytes).is_some_and(|byte| byte & 0x80 == 0)
+}
+
 /// The NAL units of an access unit, with start codes or with four-byte lengths before them. Empty units are
 /// left out; a length that reaches past the end ends the iteration.
 pub fn units(data: &[u8], length_prefixed: bool) -> Units<'_> {
@@ -690,6 +702,16 @@ mod tests {
         let expected: [&[u8]; 2] = [&[9, 16], &[0x65]];
         assert_eq!(units(&data, true).collect::<Vec<_>>(), expected);
         assert_eq!(units(&[1, 2, 3], false).count(), 0);
+    }
+
+    #[test]
+    fn a_slice_tells_whether_its_picture_began_before_it() {
+        let continues = |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 1][..], unit].concat());
+        assert!(continues(VideoCodec::H264, &[0x65, 0x40]) && continues(VideoCodec::H264, &[0x41, 0x02]));
+        assert!(!continues(VideoCodec::H264, &[0x65, 0x88]) && !continues(VideoCodec::H264, &[0x67, 0x40]));
+        assert!(continues(VideoCodec::H264, &[0x44, 0x80]), "a later partition");
+        assert!(continues(VideoCodec::H265, &[19 << 1, 1, 0x40]) && !continues(VideoCodec::H265, &[19 << 1, 1, 0xa0]));
+        assert!(!continues(VideoCodec::H265, &[33 << 1, 1, 0x40]) && !continues(VideoCodec::H264, &[]));
     }
 
     #[test]

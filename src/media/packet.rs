@@ -55,6 +55,20 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// A keyframe as a recording's file holds it, by itself; `pts` in ticks of the stream's video.
+    pub fn of_file(stream: StreamInfo, pts: i64, data: &[u8]) -> Self {
+        Packet {
+            session: Arc::new(Session::new(0)),
+            length_prefixed: matches!(stream.video.codec, VideoCodec::H264 | VideoCodec::H265),
+            stream: Arc::new(stream),
+            track: Track::Video,
+            keyframe: true,
+            dts: pts,
+            pts,
+            payload: ffmpeg_next::Packet::copy(data),
+        }
+    }
+
     pub fn data(&self) -> &[u8] {
         self.payload.data().unwrap_or_default()
     }

@@ -8,20 +8,23 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, StreamExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::ToSchema;
 
+use super::body::Json;
 use super::doors::Who;
 use super::query::Query;
-use super::recordings::check_camera;
-use super::{AppState, Problem};
-use crate::archive::index::Index;
+use super::recordings::{self, check_camera, check_unprotected, is_protected};
+use super::{AppState, Problem, blocking};
+use crate::archive::index::{Index, IndexError};
+use crate::archive::state::Labels;
+use crate::clock;
 use crate::domain::camera::{Event, Reason};
 use crate::domain::finding::{Cause, Region};
-use crate::domain::label::Verdict;
-use crate::domain::recording::MotionEvent;
+use crate::domain::label::{Label, Verdict};
+use crate::domain::recording::{EventFilter, MotionEvent, Page, Recording, RecordingQuery};
 
 /// How often a quiet stream says that it is alive; this also finds listeners that are gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,6 +54,43 @@ pub struct ListedEvent {
     label: Option<Verdict>,
     /// The ids of the recordings that hold some of it, oldest first.
     recordings: Vec<i64>,
+    /// All of them are protected.
+    protected: bool,
+}
+
+/// What became of a deleted event's recordings.
+#[derive(Serialize, ToSchema)]
+pub struct DeletedEvent {
+    /// Those that went with it.
+    deleted: Vec<i64>,
+    /// Those that hold other events too, or are recorded without motion.
+    kept: Vec<i64>,
+}
+
+/// An event as it is listed, for the API and the page.
+pub struct EventRow {
+    pub event: MotionEvent,
+    /// The ids of the recordings that hold some of it, oldest first.
+    pub recordings: Vec<i64>,
+    pub is_protected: bool,
+    /// What a person said of it.
+    pub label: Option<Verdict>,
+}
+
+impl EventRow {
+    fn of(index: &Index, labels: &Labels, (event, recordings): (MotionEvent, Vec<i64>)) -> Result<Self, IndexError> {
+        let is_protected = !recordings.is_empty() && are_protected(index, &recordings)?;
+        let label = labels.verdict(&event.camera, event.start);
+        Ok(EventRow { event, recordings, is_protected, label })
+    }
+}
+
+/// What a person says of an event.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLabel {
+    /// `event`, or `not-event` for a false alarm.
+    verdict: Verdict,
 }
 
 /// A page of events, newest first.
@@ -66,10 +106,13 @@ pub struct EventPage {
     ("camera" = Option<String>, Query, description = "of this camera only"),
     ("from" = Option<String>, Query, description = "RFC 3339; not for the stream"),
     ("to" = Option<String>, Query, description = "RFC 3339; not for the stream"),
+    ("min_s" = Option<f64>, Query, description = "at least so many seconds long; those that go on are left out; not for the stream"),
+    ("cause" = Option<String>, Query, description = "what began it (`motion`, `scene_change`, …), or `manual`; not for the stream"),
+    ("zone" = Option<String>, Query, description = "that touched this zone; not for the stream"),
     ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it; not for the stream"),
     ("cursor" = Option<String>, Query, description = "`next` of the page before; not for the stream"),
 ), responses(
-    (status = 200, description = "a page of events, or a stream of them", content(
+    (status = 200, description = "a page of events (where few fit it may have less than `limit`, and still a next one), or a stream of them", content(
         (EventPage = "application/json"),
         (Event = "text/event-stream"),
     )),
@@ -81,18 +124,177 @@ pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) 
     let keys = Query::of(&request);
     let query = keys.rows(&who)?;
     if wants_stream(&request) {
-        if let Some(key) = ["from", "to", "limit", "cursor"].into_iter().find(|key| keys.text(key).is_some()) {
+        let of_lists = ["from", "to", "limit", "cursor", "min_s", "cause", "zone"];
+        if let Some(key) = of_lists.into_iter().find(|key| keys.text(key).is_some()) {
             return Err(Problem::bad_query(key, "does not go with a stream, which begins now"));
         }
         check_camera(&state, &who, &query).await?;
         return listen(&state, who, &request, query.camera);
     }
     check_camera(&state, &who, &query).await?;
+    let page = rows(&state, query, keys.event_filter()?).await?;
+    Ok(HttpResponse::Ok().json(EventPage { events: page.items.into_iter().map(listed).collect(), next: page.next }))
+}
+
+/// Says of an event that it is one, or a false alarm: `tarsier backtest` holds detectors against that. Outlives the
+/// index, as protection does.
+#[utoipa::path(put, path = "/api/events/{id}/label", tag = "events", request_body = NewLabel, params(
+    ("id" = i64, Path, description = "the event's id"),
+), responses(
+    (status = 200, description = "it is kept", body = ListedEvent),
+    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "it still goes on", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn label(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+    body: Json<NewLabel>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    set_label(&state, &who, &id, Some(body.0.verdict)).await
+}
+
+/// Takes back what was said of an event.
+#[utoipa::path(delete, path = "/api/events/{id}/label", tag = "events", params(
+    ("id" = i64, Path, description = "the event's id"),
+), responses(
+    (status = 200, description = "nothing is said of it", body = ListedEvent),
+    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn unlabel(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    set_label(&state, &who, &id, None).await
+}
+
+async fn set_label(
+    state: &AppState,
+    who: &Who,
+    id: &str,
+    verdict: Option<Verdict>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    let found = find(state, who, id).await?;
+    let MotionEvent { id, camera, start, end, .. } = found.0.clone();
+    let (index, of) = (state.index.clone(), camera.clone());
+    let label = match (verdict, end) {
+        (Some(verdict), Some(to)) => Some(Label { camera: camera.clone(), from: start, to, verdict }),
+        (Some(_), None) => {
+            return Err(Problem::conflict(format!("event {id} still goes on (say it when it is over)")));
+        }
+        (None, _) => None,
+    };
+    let set = move || match label {
+        Some(label) => index.state().label(&label, id, clock::utc_now()),
+        None => index.state().unlabel(&of, start),
+    };
+    blocking(set).await?.map_err(|error| Problem::internal(error.to_string()))?;
+    tracing::info!(camera, event = id, label = verdict.map(Verdict::name), who = who.name(), "asked over HTTP");
+    let row = state.ask(move |index| EventRow::of(index, &index.state().labels().unwrap_or_default(), found)).await?;
+    Ok(web::Json(listed(row)))
+}
+
+/// A page of events.
+pub async fn rows(state: &AppState, query: RecordingQuery, filter: EventFilter) -> Result<Page<EventRow>, Problem> {
     let page = state.ask(move |index| {
-        let page = index.events(&query)?;
-        Ok(EventPage { events: all_listed(index, page.items), next: page.next })
+        let Page { items, next } = index.events_that(&query, &filter)?;
+        // While nobody knows what was said, nothing was.
+        let labels = index.state().labels().unwrap_or_default();
+        let items = items.into_iter().map(|found| EventRow::of(index, &labels, found));
+        Ok(Page { items: items.collect::<Result<Vec<_>, IndexError>>()?, next })
     });
-    Ok(HttpResponse::Ok().json(page.await?))
+    page.await
+}
+
+fn are_protected(index: &Index, recordings: &[i64]) -> Result<bool, IndexError> {
+    for id in recordings {
+        match index.recording(*id)? {
+            Some(recording) if !is_protected(index, &recording.path) => return Ok(false),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
+/// The event with this id and its recordings; 404 for one that `who` may not see, as for one that is not there.
+pub async fn find(state: &AppState, who: &Who, id: &str) -> Result<(MotionEvent, Vec<i64>), Problem> {
+    let none = || Problem::not_found(format!("there is no event {id:?}"));
+    let number: i64 = id.parse().map_err(|_| none())?;
+    let found = state.ask(move |index| index.event(number)).await?;
+    found.filter(|(event, _)| who.sees(&event.camera)).ok_or_else(none)
+}
+
+/// Deletes an event: its mark, and the recordings that it alone made.
+///
+/// A recording that also holds another event stays until that is deleted too, and what a camera records without motion
+/// (`record.mode: continuous`) stays anyway.
+#[utoipa::path(delete, path = "/api/events/{id}", tag = "events", params(
+    ("id" = i64, Path, description = "the event's id"),
+), responses(
+    (status = 200, description = "deleted", body = DeletedEvent),
+    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the event goes on, or its recording is still open or protected", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn delete(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<web::Json<DeletedEvent>, Problem> {
+    let (event, recordings) = find(&state, &who, &id).await?;
+    if event.end.is_none() {
+        return Err(Problem::conflict(format!("event {id} goes on (delete it when it is over)")));
+    }
+    let of = event.id;
+    let its_own = state.ask(move |index| {
+        let mut its_own = Vec::new();
+        for id in recordings {
+            if let Some(recording) = index.recording(id)? {
+                let goes = is_made_by_events(&recording) && !holds_other(index, &recording, of)?;
+                its_own.push((recording, goes));
+            }
+        }
+        Ok(its_own)
+    });
+    let (going, kept): (Vec<_>, Vec<_>) = its_own.await?.into_iter().partition(|(_, goes)| *goes);
+    // All or none: nobody is left with half of what they asked for.
+    for (recording, _) in &going {
+        if !recording.complete {
+            let id = recording.id;
+            return Err(Problem::conflict(format!("its recording {id} is still open (delete it when that is closed)")));
+        }
+        check_unprotected(&state, recording).await?;
+    }
+    let ids = |rows: &[(Recording, bool)]| rows.iter().map(|(recording, _)| recording.id).collect();
+    let (deleted, kept) = (ids(&going), ids(&kept));
+    for (recording, _) in going {
+        recordings::remove(&state, &who, recording).await?;
+    }
+    let index = state.index.clone();
+    blocking(move || {
+        index.remove_event(of);
+        index.flush();
+    })
+    .await?;
+    tracing::info!(camera = event.camera, event = of, who = who.name(), "event deleted over HTTP");
+    Ok(web::Json(DeletedEvent { deleted, kept }))
+}
+
+/// Was it begun by an event, and not recorded anyway?
+fn is_made_by_events(recording: &Recording) -> bool {
+    matches!(recording.reason, Reason::Motion | Reason::Manual)
+}
+
+/// Is there some of another event in it?
+fn holds_other(index: &Index, recording: &Recording, event: i64) -> Result<bool, IndexError> {
+    let query = RecordingQuery {
+        camera: Some(recording.camera.clone()),
+        from: Some(recording.start),
+        to: recording.end,
+        limit: 2,
+        ..RecordingQuery::default()
+    };
+    Ok(index.events(&query)?.items.iter().any(|(other, _)| other.id != event))
 }
 
 /// Does the client accept a stream by name?
@@ -105,29 +307,25 @@ fn wants_stream(request: &HttpRequest) -> bool {
         .any(|range| range.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
-/// As they are listed, with what people said of them.
-pub fn all_listed(index: &Index, events: Vec<(MotionEvent, Vec<i64>)>) -> Vec<ListedEvent> {
-    // While nobody knows what was said, nothing was.
-    let labels = index.state().labels().unwrap_or_default();
-    let listed = |(event, recordings): (MotionEvent, Vec<i64>)| {
-        let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes } = event;
-        let (label, max_score) = (labels.verdict(&camera, start), max_score.short_share());
-        ListedEvent {
-            event: "motion",
-            id,
-            camera,
-            start,
-            end,
-            reason,
-            max_score,
-            cause,
-            zones,
-            boxes,
-            label,
-            recordings,
-        }
-    };
-    events.into_iter().map(listed).collect()
+fn listed(row: EventRow) -> ListedEvent {
+    let EventRow { event, recordings, is_protected: protected, label } = row;
+    let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes } = event;
+    let max_score = max_score.short_share();
+    ListedEvent {
+        event: "motion",
+        id,
+        camera,
+        start,
+        end,
+        reason,
+        max_score,
+        cause,
+        zones,
+        boxes,
+        label,
+        recordings,
+        protected,
+    }
 }
 
 /// What a listener is told that could not keep up.

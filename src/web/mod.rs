@@ -6,6 +6,8 @@
 
 mod body;
 pub mod bounds;
+mod cached;
+mod camera_files;
 mod cameras;
 mod connections;
 mod doors;
@@ -13,7 +15,6 @@ mod events;
 mod export;
 mod guard;
 mod health;
-mod labels;
 mod live;
 mod login;
 mod metrics;
@@ -21,6 +22,7 @@ mod multipart;
 mod openapi;
 mod page;
 mod panes;
+mod probe;
 mod problem;
 mod query;
 mod recordings;
@@ -29,7 +31,9 @@ pub mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
 pub mod tls;
+mod tokens;
 mod users;
 
 use std::path::PathBuf;
@@ -37,7 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use self::doors::{Doors, Who};
 use self::tls::Tls;
@@ -91,7 +95,14 @@ struct AppState {
     exports: Arc<Semaphore>,
     /// Snapshots that are decoded at one time: looking at cameras must not cost recording them its processor.
     snapshots: Arc<Semaphore>,
+    /// Pictures out of files that are made at one time.
+    thumbnails: Arc<Semaphore>,
     live: live::Lives,
+    probes: probe::Probes,
+    /// May admins set over the network what is this machine's?
+    allow_local: bool,
+    /// Held while a camera's file is changed.
+    edits: Mutex<()>,
 }
 
 impl AppState {

@@ -7,7 +7,10 @@ use utoipa::openapi::{ContentBuilder, Ref, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
-use super::{cameras, events, export, health, labels, live, login, metrics, problem, recordings, routes, users};
+use super::{
+    camera_files, cameras, events, export, health, live, login, metrics, probe, problem, recordings, routes,
+    thumbnails, tokens, users,
+};
 use crate::domain::access::Right;
 
 /// The HTTP API.
@@ -22,6 +25,14 @@ use crate::domain::access::Right;
         document,
         cameras::list,
         cameras::one,
+        camera_files::add,
+        camera_files::remove,
+        camera_files::config,
+        camera_files::put_config,
+        camera_files::patch_config,
+        camera_files::enable,
+        camera_files::disable,
+        probe::probe,
         cameras::snapshot,
         cameras::score,
         live::video,
@@ -34,14 +45,17 @@ use crate::domain::access::Right;
         recordings::one,
         recordings::delete,
         recordings::video,
-        recordings::thumbnail,
         recordings::protect,
         recordings::unprotect,
         recordings::gaps,
         export::export,
         events::events,
-        labels::label,
-        labels::unlabel,
+        events::delete,
+        thumbnails::of_recording,
+        thumbnails::of_event,
+        thumbnails::of_moment,
+        events::label,
+        events::unlabel,
         login::page,
         login::log_in,
         login::log_out,
@@ -50,6 +64,9 @@ use crate::domain::access::Right;
         users::add,
         users::change,
         users::remove,
+        tokens::list,
+        tokens::add,
+        tokens::remove,
     )
 )]
 pub struct Document;

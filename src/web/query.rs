@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 
 use actix_web::HttpRequest;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::Problem;
 use super::doors::Who;
-use crate::domain::recording::RecordingQuery;
+use crate::domain::finding::Cause;
+use crate::domain::recording::{Began, EventFilter, RecordingQuery};
 
 /// Most rows of a page.
 pub const MAX_LIMIT: u32 = 1000;
+
+/// No event is longer than a year, in seconds.
+const LONGEST_S: f64 = 31_536_000.0;
 
 /// The keys of one request, decoded. That they are known to the route was checked before.
 pub struct Query<'a> {
@@ -42,6 +46,19 @@ impl<'a> Query<'a> {
         Query { pairs: url::form_urlencoded::parse(request.query_string().as_bytes()).collect() }
     }
 
+    /// The same of a page's form: what was not filled in is left out, and times are as browsers write them, in UTC.
+    pub fn of_form(request: &'a HttpRequest) -> Self {
+        let mut query = Query::of(request);
+        query.pairs.retain(|(_, value)| !value.is_empty());
+        for (_, value) in query.pairs.iter_mut().filter(|(key, _)| ["from", "to"].contains(&key.as_ref())) {
+            let read = |format| NaiveDateTime::parse_from_str(value, format).ok();
+            if let Some(time) = read("%Y-%m-%dT%H:%M").or_else(|| read("%Y-%m-%dT%H:%M:%S")) {
+                *value = time.and_utc().to_rfc3339_opts(SecondsFormat::Secs, true).into();
+            }
+        }
+        query
+    }
+
     pub fn text(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_ref())
     }
@@ -57,7 +74,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn time(&self, key: &str) -> Result<Option<DateTime<Utc>>, Problem> {
+    /// A moment.
+    pub fn time(&self, key: &str) -> Result<Option<DateTime<Utc>>, Problem> {
         let Some(text) = self.text(key) else { return Ok(None) };
         // An unescaped `+` of `+01:00` arrives as a space.
         let text = text.trim().replace(' ', "+");
@@ -67,6 +85,34 @@ impl<'a> Query<'a> {
                 Err(Problem::bad_query(key, format!("{text:?} is no time (as RFC 3339 has it: 2026-01-31T08:30:00Z)")))
             }
         }
+    }
+
+    /// `min_s`, `cause` and `zone`.
+    pub fn event_filter(&self) -> Result<EventFilter, Problem> {
+        let least = match self.text("min_s") {
+            None => None,
+            Some(text) => match text.parse::<f64>() {
+                Ok(seconds) if (0.0..=LONGEST_S).contains(&seconds) => {
+                    Some(TimeDelta::milliseconds((seconds * 1000.0).round() as i64))
+                }
+                _ => {
+                    let what = format!("{text:?} is not a number of seconds from 0 to {LONGEST_S}");
+                    return Err(Problem::bad_query("min_s", what));
+                }
+            },
+        };
+        let began = match self.text("cause") {
+            None => None,
+            Some("manual") => Some(Began::ByHand),
+            Some(name) => match Cause::from_name(name) {
+                Some(cause) => Some(Began::By(cause)),
+                None => {
+                    let known = Cause::ALL.map(Cause::name).join(", ");
+                    return Err(Problem::bad_query("cause", format!("{name:?} is none (there are {known}, manual)")));
+                }
+            },
+        };
+        Ok(EventFilter { least, began, zone: self.text("zone").map(str::to_owned) })
     }
 
     /// `camera`, `from`, `to`, `limit` and `cursor`, of what `who` may see.

@@ -159,11 +159,23 @@ pub async fn delete(state: web::Data<AppState>, who: Who, id: web::Path<String>)
     if !recording.complete {
         return Err(Problem::conflict(format!("recording {id} is still open (delete it when it is closed)")));
     }
-    let path = recording.path.clone();
+    check_unprotected(&state, &recording).await?;
+    remove(&state, &who, recording).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// 409 for a recording that somebody wants kept.
+pub async fn check_unprotected(state: &AppState, recording: &Recording) -> Result<(), Problem> {
+    let (id, path) = (recording.id, recording.path.clone());
     if state.ask(move |index| Ok(is_protected(index, &path))).await? {
         let how = format!("take that back first: DELETE /api/recordings/{id}/protect");
         return Err(Problem::conflict(format!("recording {id} is protected ({how})")));
     }
+    Ok(())
+}
+
+/// Deletes a closed recording's file and row.
+pub async fn remove(state: &AppState, who: &Who, recording: Recording) -> Result<(), Problem> {
     let (root, path) = (state.archive_root.clone(), recording.path.clone());
     // The file first: a row without a file is found and dropped by the next scan, a file without a row would
     // come back.
@@ -185,18 +197,7 @@ pub async fn delete(state: web::Data<AppState>, who: Who, id: web::Path<String>)
         who = who.name(),
         "deleted over HTTP"
     );
-    Ok(HttpResponse::NoContent().finish())
-}
-
-/// A picture of the recording. Not built yet.
-#[utoipa::path(get, path = "/api/recordings/{id}/thumbnail.jpg", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
-))]
-pub async fn thumbnail(state: web::Data<AppState>, who: Who, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    find(&state, &who, &id).await?;
-    Err(Problem::not_built("the thumbnail"))
+    Ok(())
 }
 
 /// Keeps a recording: neither retention nor a request deletes it until this is taken back.
@@ -253,12 +254,12 @@ fn listed(index: &Index, recording: Recording) -> ListedRecording {
 }
 
 /// While nobody knows what is protected, everything is.
-fn is_protected(index: &Index, path: &str) -> bool {
+pub fn is_protected(index: &Index, path: &str) -> bool {
     index.state().protected().map_or(true, |protected| protected.has(path))
 }
 
 /// The recording with this id; 404 for one that `who` may not see, as for one that is not there.
-async fn find(state: &AppState, who: &Who, id: &str) -> Result<Recording, Problem> {
+pub async fn find(state: &AppState, who: &Who, id: &str) -> Result<Recording, Problem> {
     let none = || Problem::not_found(format!("there is no recording {id:?}"));
     let number: i64 = id.parse().map_err(|_| none())?;
     let root = state.archive_root.clone();
@@ -280,7 +281,8 @@ fn measure(root: &Path, recording: &mut Recording) {
     }
 }
 
-fn of_file(recording: &Recording, error: &io::Error) -> Problem {
+/// Why a recording's file could not be used.
+pub fn of_file(recording: &Recording, error: &io::Error) -> Problem {
     let Recording { id, path, .. } = recording;
     match error.kind() {
         io::ErrorKind::NotFound => Problem::not_found(format!("the file of recording {id} ({path}) is gone")),

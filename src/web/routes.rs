@@ -4,7 +4,10 @@
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
-use super::{Problem, cameras, events, export, health, labels, live, login, metrics, openapi, page, recordings, users};
+use super::{
+    Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe, recordings,
+    thumbnails, tokens, users,
+};
 use crate::domain::access::Right;
 
 /// One method of one address.
@@ -36,8 +39,17 @@ routes! {
     GET View "/metrics" () => metrics::metrics,
     GET View "/api/openapi.json" () => openapi::document,
     GET View "/api/cameras" () => cameras::list,
+    POST Admin "/api/cameras" () => camera_files::add,
+    POST Admin "/api/cameras/probe" () => probe::probe,
     GET View "/api/cameras/{name}" () => cameras::one,
+    DELETE Admin "/api/cameras/{name}" () => camera_files::remove,
+    GET Admin "/api/cameras/{name}/config" () => camera_files::config,
+    PUT Admin "/api/cameras/{name}/config" () => camera_files::put_config,
+    PATCH Admin "/api/cameras/{name}/config" () => camera_files::patch_config,
+    POST Admin "/api/cameras/{name}/enable" () => camera_files::enable,
+    POST Admin "/api/cameras/{name}/disable" () => camera_files::disable,
     GET View "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
+    GET View "/api/cameras/{name}/thumbnail.jpg" ("at") => thumbnails::of_moment,
     GET View "/api/cameras/{name}/score" ("from" "to") => cameras::score,
     GET View "/api/cameras/{name}/live" () => live::video,
     GET View "/api/cameras/{name}/live.mjpeg" () => live::stills,
@@ -48,13 +60,15 @@ routes! {
     GET View "/api/recordings/{id}" () => recordings::one,
     DELETE Admin "/api/recordings/{id}" () => recordings::delete,
     GET View "/api/recordings/{id}/video.mp4" () => recordings::video,
-    GET View "/api/recordings/{id}/thumbnail.jpg" () => recordings::thumbnail,
+    GET View "/api/recordings/{id}/thumbnail.jpg" () => thumbnails::of_recording,
     POST Admin "/api/recordings/{id}/protect" () => recordings::protect,
     DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET View "/api/export" ("camera" "from" "to") => export::export,
-    GET View "/api/events" ("camera" "from" "to" "limit" "cursor") => events::events,
-    PUT Admin "/api/events/{id}/label" () => labels::label,
-    DELETE Admin "/api/events/{id}/label" () => labels::unlabel,
+    GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone") => events::events,
+    DELETE Admin "/api/events/{id}" () => events::delete,
+    GET View "/api/events/{id}/thumbnail.jpg" () => thumbnails::of_event,
+    PUT Admin "/api/events/{id}/label" () => events::label,
+    DELETE Admin "/api/events/{id}/label" () => events::unlabel,
     GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET View "/api/alarms" () => cameras::alarms,
     GET Open "/login" ("next") => login::page,
@@ -65,6 +79,9 @@ routes! {
     POST Admin "/api/users" () => users::add,
     PATCH Admin "/api/users/{user}" () => users::change,
     DELETE Admin "/api/users/{user}" () => users::remove,
+    GET Admin "/api/tokens" () => tokens::list,
+    POST Admin "/api/tokens" () => tokens::add,
+    DELETE Admin "/api/tokens/{token}" () => tokens::remove,
 }
 
 /// HEAD is answered wherever GET is.

@@ -98,12 +98,12 @@ pub async fn list(state: web::Data<AppState>) -> web::Json<UserList> {
 pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewUser>) -> Result<HttpResponse, Problem> {
     let NewUser { name, password, role, cameras } = new;
     let cameras = Cameras::from_list(cameras);
-    access::check_name(&name).and_then(|()| access::check_scope(role, &cameras)).map_err(bad)?;
+    check(&name, role, &cameras)?;
     let password = hashed(&state, password).await?;
     let user = User { name, role, cameras, password, since: clock::utc_now() };
     // Nothing is written where the archive's disk should be.
     let index = state.index.clone();
-    blocking(move || index.home().check()).await?.map_err(|error| Problem::unavailable(error.to_string()))?;
+    blocking(move || index.home().check_place()).await?.map_err(|error| Problem::unavailable(error.to_string()))?;
     let added = user.clone();
     state.doors.change(move |people| people.add_user(&added)).await?;
     tracing::info!(user = user.name, role = role.name(), who = who.name(), "user added over HTTP");
@@ -155,6 +155,11 @@ pub async fn remove(state: web::Data<AppState>, who: Who, name: web::Path<String
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// 400 for a name that nobody can have, and cameras that do not go with the role.
+pub fn check(name: &str, role: Role, cameras: &Cameras) -> Result<(), Problem> {
+    access::check_name(name).and_then(|()| access::check_scope(role, cameras)).map_err(bad)
+}
+
 async fn hashed(state: &AppState, password: String) -> Result<String, Problem> {
     access::check_password(&password).map_err(bad)?;
     state.doors.hash(password).await
@@ -164,6 +169,7 @@ fn listed(user: &User) -> ListedUser {
     ListedUser { name: user.name.clone(), role: user.role, cameras: user.cameras.list(), since: user.since }
 }
 
-fn bad(why: String) -> Problem {
+/// A wish that is not possible, and why.
+pub fn bad(why: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, why)
 }

@@ -146,6 +146,12 @@ impl Chromium {
         base64::prelude::BASE64_STANDARD.decode(data).expect("base64")
     }
 
+    /// Moves the pointer to a place of what is seen, in CSS pixels.
+    #[track_caller]
+    pub fn point_at(&mut self, x: f64, y: f64) {
+        self.ask("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": x, "y": y}), secs(20));
+    }
+
     /// Presses a key: its name as events have it.
     #[track_caller]
     pub fn press(&mut self, key: &str) {

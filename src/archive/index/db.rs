@@ -235,6 +235,7 @@ impl Db {
             let entry = unless_its_own_fault(entry, || format!("gap {gap:?}"))?;
             entries.extend(entry.filter(|_| !is_noted));
         }
+        entries.extend(queue.no_gaps().iter().cloned().map(Entry::NoGap));
         for (camera, Waiting { what, is_noted }) in queue.open_gaps() {
             let opened = set_open_gap(&transaction, camera, what.as_ref())?;
             entries.extend(opened.into_iter().filter(|_| !is_noted));
@@ -243,6 +244,9 @@ impl Db {
             let entry = put_event(&transaction, event).map(|()| Some(Entry::Event(event.clone())));
             let entry = unless_its_own_fault(entry, || format!("event {}", event.id))?;
             entries.extend(entry.filter(|_| !is_noted));
+        }
+        for (id, Waiting { is_noted, .. }) in queue.no_events() {
+            entries.extend(remove_event(&transaction, id)?.filter(|_| !is_noted));
         }
         for (minute, camera, Waiting { what, is_noted }) in queue.minutes() {
             let entry = put_minute(&transaction, camera, minute, what).map(Some);
@@ -549,6 +553,15 @@ fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<(
             list(&event.boxes),
         ])
         .map(|_| ())
+}
+
+/// Takes an event out. The journal is told whose it was.
+fn remove_event(connection: &Connection, id: i64) -> rusqlite::Result<Option<Entry>> {
+    let stored = connection
+        .prepare_cached("DELETE FROM events WHERE id = ? RETURNING camera, start_us")?
+        .query_row([id], |row| Ok(Deleted { id, camera: row.get(0)?, start: utc(row.get(1)?) }))
+        .optional()?;
+    Ok(stored.map(Entry::NoEvent))
 }
 
 /// A list as it is kept.

@@ -37,6 +37,8 @@ pub enum Entry {
     /// A gap that went on was none.
     NoGap(Gap),
     Event(MotionEvent),
+    /// A person took an event away.
+    NoEvent(Deleted),
     Score(Scores),
     Forgotten(Forgotten),
 }
@@ -50,7 +52,7 @@ pub struct Listed {
     pub recording: Recording,
 }
 
-/// A recording is gone.
+/// A recording, or an event, is gone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deleted {
     pub id: i64,
@@ -89,7 +91,7 @@ impl Entry {
     fn home(&self) -> (&str, NaiveDate) {
         match self {
             Entry::Recording(Listed { recording, .. }) => (&recording.camera, recording.start.date_naive()),
-            Entry::Deleted(deleted) => (&deleted.camera, deleted.start.date_naive()),
+            Entry::Deleted(deleted) | Entry::NoEvent(deleted) => (&deleted.camera, deleted.start.date_naive()),
             Entry::Gap(gap) | Entry::NoGap(gap) => (&gap.camera, gap.start.date_naive()),
             Entry::Event(event) => (&event.camera, event.start.date_naive()),
             Entry::Score(scores) => (&scores.camera, scores.minute.date_naive()),
@@ -286,6 +288,7 @@ mod tests {
                 boxes: vec![Region { left: 0.1, top: 0.2, width: 0.3, height: 0.4 }],
                 ..MotionEvent::new(9, "yard", at(1), Reason::Motion)
             }),
+            Entry::NoEvent(Deleted { id: 9, camera: "yard".into(), start: at(1) }),
             Entry::Score(Scores { camera: "yard".into(), minute: at(40), seconds: minute }),
             Entry::Forgotten(Forgotten { camera: "yard".into(), day: at(0).date_naive(), before: at(0) }),
         ]

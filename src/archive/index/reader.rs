@@ -12,13 +12,16 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_fro
 
 use super::IndexError;
 use super::db::{COLUMNS, SLACK_US, event_of, gap_of, is_broken, recording_of};
-use crate::domain::recording::{Gap, MotionEvent, Page, Recording, RecordingQuery};
+use crate::domain::camera::Reason;
+use crate::domain::recording::{Began, EventFilter, Gap, MotionEvent, Page, Recording, RecordingQuery};
 use crate::domain::score::Minute;
 
 const DEFAULT_LIMIT: u32 = 100;
 const LARGEST_LIMIT: u32 = 1000;
 /// Connections that are kept for the next question.
 const KEPT: usize = 4;
+/// Most events that one page looks through for those that fit.
+const LOOKED_THROUGH: u32 = 50_000;
 /// So few rows in a span of time are sorted; more are met often enough on the way through all of them.
 const FEW: i64 = 20_000;
 
@@ -155,7 +158,7 @@ impl IndexReader {
 
     /// Gaps, those that began last first.
     pub fn gaps(&self, query: &RecordingQuery) -> Result<Page<Gap>, IndexError> {
-        self.by_start("gaps", "camera, start_us, end_us, cause", query, |_, row| gap_of(row))
+        self.by_start("gaps", "camera, start_us, end_us, cause", query, &Filter::default(), |_, row| gap_of(row))
     }
 
     /// Gaps that nobody has ended yet.
@@ -166,22 +169,59 @@ impl IndexReader {
         })
     }
 
+    /// The end of a camera's last recording, or of its last gap: up to there it is known what became of its time.
+    /// None: nothing of it is known.
+    pub fn covered_to(&self, camera: &str) -> Result<Option<DateTime<Utc>>, IndexError> {
+        let end = self.ask(|connection| {
+            let last = |sql: &str| -> rusqlite::Result<Option<i64>> {
+                connection.prepare_cached(sql)?.query_row([camera], |row| row.get(0)).optional()
+            };
+            let recorded =
+                last("SELECT end_us FROM recordings WHERE camera = ? AND end_us IS NOT NULL ORDER BY seq DESC, id DESC LIMIT 1")?;
+            let told = last("SELECT end_us FROM gaps WHERE camera = ? AND end_us IS NOT NULL ORDER BY start_us DESC LIMIT 1")?;
+            Ok(recorded.max(told))
+        });
+        Ok(end?.and_then(DateTime::from_timestamp_micros))
+    }
+
     /// Motion events, those that began last first, each with the recordings that hold some of it, oldest first.
     pub fn events(&self, query: &RecordingQuery) -> Result<Page<(MotionEvent, Vec<i64>)>, IndexError> {
-        self.by_start("events", EVENT_COLUMNS, query, |connection, row| {
+        self.events_that(query, &EventFilter::default())
+    }
+
+    /// Those of them that fit a filter. Where few do, a page may have less than its limit, and still a next one.
+    pub fn events_that(
+        &self,
+        query: &RecordingQuery,
+        filter: &EventFilter,
+    ) -> Result<Page<(MotionEvent, Vec<i64>)>, IndexError> {
+        let mut fits = Filter::default();
+        if let Some(least) = filter.least {
+            fits.and("end_us - start_us >= ?", [Value::Integer(least.num_microseconds().unwrap_or(i64::MAX))]);
+        }
+        match filter.began {
+            Some(Began::By(cause)) => fits.and("cause = ?", [Value::Text(cause.name().to_owned())]),
+            Some(Began::ByHand) => fits.and("reason = ?", [Value::Text(Reason::Manual.name().to_owned())]),
+            None => {}
+        }
+        if let Some(zone) = &filter.zone {
+            fits.and("? IN (SELECT value FROM json_each(zones))", [Value::Text(zone.clone())]);
+        }
+        self.by_start("events", EVENT_COLUMNS, query, &fits, |connection, row| {
             let event = event_of(row)?;
             let recordings = recordings_of(connection, &event)?;
             Ok((event, recordings))
         })
     }
 
-    /// The event of this id, with its recordings.
+    /// The event of this id, with the recordings that hold some of it, oldest first.
     pub fn event(&self, id: i64) -> Result<Option<(MotionEvent, Vec<i64>)>, IndexError> {
         self.ask(|connection| {
             let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE id = ?");
             let event = connection.prepare_cached(&sql)?.query_row([id], event_of).optional()?;
-            event.map(|event| recordings_of(connection, &event).map(|recordings| (event, recordings))).transpose()
+            event.map(|event| Ok((recordings_of(connection, &event)?, event))).transpose()
         })
+        .map(|found| found.map(|(recordings, event)| (event, recordings)))
     }
 
     /// Events that nobody has ended yet.
@@ -192,18 +232,21 @@ impl IndexReader {
         })
     }
 
-    /// A page of a table whose order is that of the starts.
+    /// A page of a table whose order is that of the starts: rows that `fits` takes, of the first
+    /// [`LOOKED_THROUGH`], so that a page takes no longer however few it takes.
     fn by_start<T>(
         &self,
         table: &str,
         columns: &str,
         query: &RecordingQuery,
+        fits: &Filter,
         read: impl Fn(&Connection, &Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Page<T>, IndexError> {
         let cursor = query.cursor.as_deref().map(|cursor| position_of(cursor).ok_or(IndexError::BadCursor));
         let cursor = cursor.transpose()?;
         let limit = limit_of(query);
-        let mut rows = self.ask(|connection| {
+        let place_of = |row: &Row<'_>| Ok(Position { seq: row.get("start_us")?, id: row.get("id")? });
+        let (mut rows, looked_to) = self.ask(|connection| {
             let mut filter = Filter::default();
             filter.overlap(query);
             if let Some(after_us) = Span::of(connection, table, query)?.after_us {
@@ -212,22 +255,32 @@ impl IndexReader {
             if let Some(Position { seq: start_us, id }) = cursor {
                 filter.and("(start_us, id) < (?, ?)", [Value::Integer(start_us), Value::Integer(id)]);
             }
+            let from = format!("FROM {table} WHERE {} ORDER BY start_us DESC, id DESC", filter.sql());
             let sql = format!(
-                "SELECT {columns}, start_us AS place_us, id AS place_id FROM {table} WHERE {} \
-                 ORDER BY start_us DESC, id DESC LIMIT {}",
-                filter.sql(),
+                "SELECT {columns}, start_us AS place_us, id AS place_id \
+                 FROM (SELECT * {from} LIMIT {LOOKED_THROUGH}) WHERE {} LIMIT {}",
+                fits.sql(),
                 limit + 1
             );
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(&filter.values), |row| {
+            let rows = statement.query_map(params_from_iter(filter.values.iter().chain(&fits.values)), |row| {
                 let place = Position { seq: row.get("place_us")?, id: row.get("place_id")? };
                 Ok((place, read(connection, row)?))
             })?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
+            let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            let looked_to = match rows.len() <= limit && !fits.conditions.is_empty() {
+                true => connection
+                    .prepare_cached(&format!("SELECT start_us, id {from} LIMIT 1 OFFSET {}", LOOKED_THROUGH - 1))?
+                    .query_row(params_from_iter(&filter.values), place_of)
+                    .optional()?,
+                false => None,
+            };
+            Ok((rows, looked_to))
         })?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|(Position { seq, id }, _)| format!("{seq}_{id}"));
+        let next = rows.last().filter(|_| more).map(|(place, _)| *place).or(looked_to);
+        let next = next.map(|Position { seq, id }| format!("{seq}_{id}"));
         Ok(Page { items: rows.into_iter().map(|(_, item)| item).collect(), next })
     }
 

@@ -10,7 +10,8 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::recording::{Page, RecordingQuery};
+use crate::domain::finding::Cause;
+use crate::domain::recording::{Began, EventFilter, Page, RecordingQuery};
 use crate::domain::score::Score;
 
 pub(in crate::archive) fn at(second: i64) -> DateTime<Utc> {
@@ -586,6 +587,77 @@ fn an_index_of_the_first_version_keeps_its_rows_and_tells_their_events() {
     let start = at(0) + TimeDelta::milliseconds(2500);
     let event = MotionEvent { end: Some(at(60)), ..MotionEvent::new(1, "yard", start, Reason::Motion) };
     assert_eq!(index.events(&RecordingQuery::default()).unwrap().items, [(event, vec![1])]);
+}
+
+#[test]
+fn events_are_asked_by_length_cause_and_zone_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let event = |id: i64, seconds: Option<i64>, reason, cause, zones: &[&str]| MotionEvent {
+        end: seconds.map(|seconds| at(id * 100 + seconds)),
+        cause,
+        zones: zones.iter().map(|zone| (*zone).to_owned()).collect(),
+        ..MotionEvent::new(id, "yard", at(id * 100), reason)
+    };
+    index.put_event(event(1, Some(5), Reason::Motion, Some(Cause::Motion), &["gate", "drive"]));
+    index.put_event(event(2, Some(30), Reason::Motion, Some(Cause::SceneChange), &[]));
+    index.put_event(event(3, Some(31), Reason::Manual, None, &[]));
+    index.put_event(event(4, None, Reason::Motion, Some(Cause::Motion), &["gate"]));
+    index.flush();
+    let found = |filter: &EventFilter, limit| {
+        let page = index.events_that(&RecordingQuery { limit, ..RecordingQuery::default() }, filter).unwrap();
+        (page.items.iter().map(|(event, _)| event.id).collect::<Vec<_>>(), page.next)
+    };
+    let ids = |filter: EventFilter| found(&filter, 0).0;
+    let least = |seconds| EventFilter { least: Some(TimeDelta::seconds(seconds)), ..EventFilter::default() };
+    assert_eq!(ids(least(5)), [3, 2, 1], "one that goes on has no length yet");
+    assert_eq!(ids(least(31)), [3]);
+    let began = |began| EventFilter { began: Some(began), ..EventFilter::default() };
+    assert_eq!(ids(began(Began::By(Cause::Motion))), [4, 1]);
+    assert_eq!(ids(began(Began::ByHand)), [3]);
+    let zone = |zone: &str| EventFilter { zone: Some(zone.to_owned()), ..EventFilter::default() };
+    assert_eq!(ids(zone("gate")), [4, 1]);
+    assert_eq!(ids(zone("gat")), [0; 0]);
+    let (first, next) = found(&zone("gate"), 1);
+    assert_eq!(first, [4]);
+    let rest = RecordingQuery { limit: 1, cursor: next, ..RecordingQuery::default() };
+    let rest = index.events_that(&rest, &zone("gate")).unwrap();
+    assert_eq!((rest.items[0].0.id, rest.next), (1, None));
+
+    index.remove_event(1);
+    index.flush();
+    assert_eq!(ids(EventFilter::default()), [4, 3, 2]);
+    assert_eq!((index.event(1).unwrap(), index.event(2).unwrap().map(|(event, _)| event.id)), (None, Some(2)));
+}
+
+#[test]
+fn a_page_of_few_that_fit_goes_on_with_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let rare = [1, 60_000];
+    for id in 1..=60_000 {
+        let zones = if rare.contains(&id) { vec!["gate".to_owned()] } else { Vec::new() };
+        index.put_event(MotionEvent {
+            zones,
+            end: Some(at(id + 1)),
+            ..MotionEvent::new(id, "yard", at(id), Reason::Motion)
+        });
+        if id % 10_000 == 0 {
+            wait_for("the rows are written", || index.flush());
+        }
+    }
+    let filter = EventFilter { zone: Some("gate".to_owned()), ..EventFilter::default() };
+    let mut query = RecordingQuery::default();
+    let mut pages = Vec::new();
+    loop {
+        let page = index.events_that(&query, &filter).unwrap();
+        pages.push(page.items.iter().map(|(event, _)| event.id).collect::<Vec<_>>());
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(pages, [[60_000], [1]]);
 }
 
 /// What a camera sees in a second of the day: nothing at night but for noise, a busy street by day.

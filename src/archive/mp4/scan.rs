@@ -398,8 +398,8 @@ fn lengths_add_up(mut rest: &[u8]) -> bool {
         let Some((length, tail)) = rest.split_first_chunk::<4>() else { return false };
         let length = u32::from_be_bytes(*length) as usize;
         let Some((unit, tail)) = tail.split_at_checked(length) else { return false };
-        // The header of a slice is never zero.
-        if unit.first().is_none_or(|byte| *byte == 0) {
+        // No unit begins with two zeros; an H.265 picture that no other refers to (TRAIL_N) begins with one.
+        if unit.iter().take(2).all(|byte| *byte == 0) {
             return false;
         }
         rest = tail;

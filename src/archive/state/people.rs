@@ -94,6 +94,14 @@ pub struct People {
     pub sessions: HashMap<Digest, Session>,
 }
 
+impl People {
+    pub fn tokens_by_name(&self) -> Vec<&Token> {
+        let mut tokens: Vec<&Token> = self.tokens.values().collect();
+        tokens.sort_by(|one, other| one.name.cmp(&other.name));
+        tokens
+    }
+}
+
 /// Why somebody was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PeopleError {

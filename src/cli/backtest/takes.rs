@@ -6,9 +6,9 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::{BacktestArgs, seconds};
-use crate::archive::footage::{self, Stretch};
 use crate::archive::index::IndexReader;
 use crate::archive::state::StateDb;
+use crate::archive::stretches::{self, Stretch};
 use crate::clock;
 use crate::config::Loaded;
 use crate::domain::judge::{Seconds, Truth};
@@ -177,7 +177,7 @@ fn of_camera(
     let index = IndexReader::open(root).map_err(|error| error.to_string())?;
     let mut takes = Vec::new();
     for (from, to) in spans {
-        let stretches = footage::of(&index, root, camera, from, to).map_err(|error| error.to_string())?;
+        let stretches = stretches::of(&index, root, camera, from, to).map_err(|error| error.to_string())?;
         takes.extend(stretches.into_iter().map(|stretch| Take::of_stretch(stretch, &labels)));
     }
     Ok(takes)

@@ -85,8 +85,10 @@ pub(super) struct Intake {
     audio: Option<AudioIntake>,
     ready: VecDeque<Packet>,
     skipped: u64,
-    /// Pictures that came first, until the time of the very first is known.
+    /// Pictures that came first, until the time of the very first is known, and the newest if more of it may come.
     held: Vec<Held>,
+    /// The source hands pictures over in pieces: which was the last piece of one is known when the next one comes.
+    in_pieces: bool,
     /// Sound that came until then. A camera may send it all before the pictures that it belongs to.
     held_audio: VecDeque<Held>,
     /// When the first picture that is let in is shown.
@@ -98,6 +100,22 @@ struct Held {
     dts: Option<i64>,
     pts: Option<i64>,
     arrival_us: Option<i64>,
+}
+
+impl Held {
+    /// Takes another piece of the picture in. Parameter sets are not repeated within one.
+    fn grow(&mut self, codec: VideoCodec, piece: &ffmpeg_next::Packet, dts: Option<i64>, pts: Option<i64>) {
+        let mut data = self.payload.data().unwrap_or_default().to_vec();
+        for unit in nal::units(piece.data().unwrap_or_default(), false) {
+            if UnitKind::of(codec, unit).is_some_and(UnitKind::is_stored) {
+                data.extend_from_slice(&[0, 0, 0, 1]);
+                data.extend_from_slice(unit);
+            }
+        }
+        self.payload = ffmpeg_next::Packet::copy(&data);
+        self.dts = self.dts.or(dts);
+        self.pts = self.pts.or(pts);
+    }
 }
 
 impl Intake {
@@ -116,6 +134,7 @@ impl Intake {
             ready: VecDeque::new(),
             skipped: 0,
             held: Vec::new(),
+            in_pieces: false,
             held_audio: VecDeque::new(),
             first_us: None,
         }
@@ -151,18 +170,43 @@ impl Intake {
             _ => (dts, pts),
         };
         let dts = dts.filter(|_| self.setup.has_decode_times);
+        if self.is_piece(&payload) {
+            self.in_pieces = true;
+            if let Some(begun) = self.held.last_mut() {
+                begun.grow(self.setup.codec, &payload, dts, pts);
+                return;
+            }
+        }
         let settled = dts.is_some() || self.setup.codec == VideoCodec::Mjpeg && pts.is_some();
         if self.timeline.has_begun() || (self.held.is_empty() && settled) {
-            self.stamped_video(payload, dts, pts, arrival_us);
+            let mut next = Held { payload, dts, pts, arrival_us };
+            if self.in_pieces {
+                match std::mem::replace(&mut self.held, vec![next]).pop() {
+                    Some(whole) => next = whole,
+                    None => return,
+                }
+            }
+            self.stamped_video(next.payload, next.dts, next.pts, next.arrival_us);
             self.release_audio();
             return;
         }
+        let whole = self.held.len();
         self.held.push(Held { payload, dts, pts, arrival_us });
         let waited_us = arrival_us.zip(self.held[0].arrival_us).map_or(0, |(now, first)| now.saturating_sub(first));
         let enough = settled || waited_us >= MAX_HELD_US;
-        if self.held.len() >= MAX_HELD || (self.held.len() >= 3 && enough) {
+        let known = if self.in_pieces { whole } else { self.held.len() };
+        if known >= MAX_HELD || (known >= 3 && enough) {
+            let begun = self.held.split_off(known);
             self.release();
+            self.held = begun;
         }
+    }
+
+    /// Some demuxers cut a picture of several slices where parameter sets are repeated before each of them.
+    fn is_piece(&self, payload: &ffmpeg_next::Packet) -> bool {
+        self.length_bytes.is_none()
+            && matches!(self.setup.codec, VideoCodec::H264 | VideoCodec::H265)
+            && payload.data().is_some_and(|data| nal::continues_picture(self.setup.codec, data))
     }
 
     /// Lets in what was held. After a connect the first picture may have no time, and no picture a decode

@@ -2,10 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use actix_web::http::header::{CACHE_CONTROL, ETAG, EntityTag, Header, IF_NONE_MATCH, IfNoneMatch};
+use actix_web::http::header::{CACHE_CONTROL, ETAG, EntityTag, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::web::Problem;
+use crate::web::{Problem, cached};
 
 /// Where they are.
 pub const PATTERN: &str = "/assets/{name}";
@@ -41,7 +41,15 @@ assets! {
     "shell.js" "text/javascript; charset=utf-8",
     "live.js" "text/javascript; charset=utf-8",
     "wall.js" "text/javascript; charset=utf-8",
+    "preview.js" "text/javascript; charset=utf-8",
     "strip.js" "text/javascript; charset=utf-8",
+    "users.js" "text/javascript; charset=utf-8",
+    "events.js" "text/javascript; charset=utf-8",
+    "rows.js" "text/javascript; charset=utf-8",
+    "fresh.js" "text/javascript; charset=utf-8",
+    "actions.js" "text/javascript; charset=utf-8",
+    "cameras.js" "text/javascript; charset=utf-8",
+    "camera.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }
 
@@ -58,17 +66,12 @@ async fn serve(request: HttpRequest, name: web::Path<String>) -> Result<HttpResp
     let asset = find(&name).ok_or_else(|| Problem::not_found(format!("the pages have no file {name:?}")))?;
     // A browser asks each time and is told that nothing changed: an upgrade shows at once.
     let tag = EntityTag::new_strong(format!("{:016x}", hash(asset.bytes)));
-    let known = request.headers().contains_key(IF_NONE_MATCH)
-        && IfNoneMatch::parse(&request).is_ok_and(|known| match known {
-            IfNoneMatch::Any => true,
-            IfNoneMatch::Items(tags) => tags.iter().any(|known| known.weak_eq(&tag)),
-        });
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((ETAG, tag.to_string())).insert_header((CACHE_CONTROL, "no-cache"));
-    if known {
-        return Ok(response.finish());
-    }
-    Ok(response.content_type(asset.media_type).body(asset.bytes))
+    let mut response = cached::unchanged(&request, &tag).unwrap_or_else(|| {
+        let mut response = HttpResponse::Ok();
+        response.insert_header((ETAG, tag.to_string())).content_type(asset.media_type).body(asset.bytes)
+    });
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
 fn hash(bytes: &[u8]) -> u64 {

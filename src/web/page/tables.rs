@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::html::{Text, Time};
 use crate::actors::registry::Alarm;
 use crate::domain::camera::{CameraState, CameraStatus};
-use crate::domain::recording::{MotionEvent, Recording, RecordingQuery};
+use crate::domain::recording::{Recording, RecordingQuery};
 use crate::web::doors::Who;
 use crate::web::{AppState, Problem};
 
@@ -15,12 +15,6 @@ const NEWEST: u32 = 50;
 pub async fn newest_recordings(state: &AppState, who: &Who) -> Result<Vec<Recording>, Problem> {
     let query = RecordingQuery { among: who.cameras().list(), limit: NEWEST, ..RecordingQuery::default() };
     state.ask(move |index| index.recordings(&query)).await.map(|page| page.items)
-}
-
-/// The newest motion events, each with the ids of its recordings.
-pub async fn newest_events(state: &AppState, who: &Who) -> Result<Vec<(MotionEvent, Vec<i64>)>, Problem> {
-    let query = RecordingQuery { among: who.cameras().list(), limit: NEWEST, ..RecordingQuery::default() };
-    state.ask(move |index| index.events(&query)).await.map(|page| page.items)
 }
 
 /// The number beside "System", where there are alarms.
@@ -54,7 +48,7 @@ pub fn tiles(cameras: &[CameraStatus]) -> String {
 }
 
 /// A state in a person's words.
-fn words(state: CameraState) -> &'static str {
+pub fn words(state: CameraState) -> &'static str {
     match state {
         CameraState::Starting => "Starting",
         CameraState::Running => "Live",
@@ -73,9 +67,9 @@ fn trouble(camera: &CameraStatus) -> Option<&str> {
 }
 
 /// The cameras as a table.
-pub fn cameras(cameras: &[CameraStatus]) -> String {
+pub fn cameras(cameras: &[CameraStatus], is_admin: bool) -> String {
     if cameras.is_empty() {
-        return EMPTY.to_owned();
+        return empty(is_admin);
     }
     let mut out = head(&["Camera", "State", "Since", "Picture", "fps", "kbit/s", "Motion", "Recording"]);
     for camera in cameras {
@@ -106,8 +100,11 @@ pub fn cameras(cameras: &[CameraStatus]) -> String {
     out + "</tbody></table></div>\n"
 }
 
-const EMPTY: &str = "<p>No cameras yet. <a href=\"/cameras#add\">Add the first one</a>, or put a file with a \
-                     <code>source:</code> into <code>config.d/</code>.</p>\n";
+/// What there is to say without cameras.
+pub fn empty(is_admin: bool) -> String {
+    let add = if is_admin { "<a href=\"/cameras#add\">Add the first one</a>, or put" } else { "An admin can put" };
+    format!("<p>No cameras yet. {add} a file with a <code>source:</code> into <code>config.d/</code>.</p>\n")
+}
 
 /// The alarms as a list.
 pub fn alarms(alarms: &[Alarm]) -> String {
@@ -155,34 +152,8 @@ pub fn recordings(rows: &Result<Vec<Recording>, Problem>) -> String {
     out + "</tbody></table></div>\n"
 }
 
-/// Motion events as a table.
-pub fn events(rows: &Result<Vec<(MotionEvent, Vec<i64>)>, Problem>) -> String {
-    let rows = match rows {
-        Ok(rows) if rows.is_empty() => return "<p>Nothing has moved yet.</p>\n".to_owned(),
-        Ok(rows) => rows,
-        Err(problem) => return refused(problem),
-    };
-    let mut out = head(&["Start", "Camera", "Seconds", "Reason", "Recordings"]);
-    for (event, recordings) in rows {
-        let seconds = event.end.map_or("goes on".to_owned(), |end| {
-            format!("{:.1}", (end - event.start).num_milliseconds() as f64 / 1000.0)
-        });
-        let _ = write!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{seconds}</td><td>{}</td><td>",
-            Time(event.start),
-            Text(&event.camera),
-            event.reason.name()
-        );
-        for id in recordings {
-            let _ = write!(out, "<a href=\"/api/recordings/{id}/video.mp4\">{id}</a> ");
-        }
-        out.push_str("</td></tr>\n");
-    }
-    out + "</tbody></table></div>\n"
-}
-
-fn head(columns: &[&str]) -> String {
+/// A table up to its first row, which may be wider than the page.
+pub fn head(columns: &[&str]) -> String {
     let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
     for column in columns {
         let _ = write!(out, "<th scope=\"col\">{column}</th>");
@@ -190,7 +161,8 @@ fn head(columns: &[&str]) -> String {
     out + "</tr></thead><tbody>\n"
 }
 
-fn refused(problem: &Problem) -> String {
+/// A part that could not be filled.
+pub fn refused(problem: &Problem) -> String {
     format!("<p class=\"error\">{}</p>\n", Text(&problem.to_string()))
 }
 
@@ -204,7 +176,7 @@ mod tests {
         let mut camera = Registry::default().entry("yard").status();
         camera.state = CameraState::Backoff;
         camera.error = Some("<script>alert(1)</script> & \"more\"".into());
-        for html in [tiles(std::slice::from_ref(&camera)), cameras(std::slice::from_ref(&camera))] {
+        for html in [tiles(std::slice::from_ref(&camera)), cameras(std::slice::from_ref(&camera), true)] {
             assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;"), "{html}");
             assert!(!html.contains("<script"), "{html}");
             assert!(html.contains("data-state=\"backoff\">No connection<"), "{html}");

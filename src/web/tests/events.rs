@@ -21,19 +21,22 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         .put_event(MotionEvent { max_score: Score::UNSEEN, ..event(102, "yard", 190, None, Reason::Motion, 0.0) });
     served.index.put_event(event(103, "door", 7, Some(8), Reason::Motion, 0.0));
     assert!(served.index.flush());
+    for recording in &rows[..2] {
+        assert_eq!(served.ask("POST", &format!("/api/recordings/{}/protect", recording.id), &[]).status, 200);
+    }
     let page = served.json("/api/events?camera=yard");
     assert_eq!(
         page["events"],
         json!([
             {"event": "motion", "id": 102, "camera": "yard", "start": "2026-01-31T08:03:10Z", "end": null,
              "reason": "motion", "max_score": null, "cause": "motion", "zones": [], "boxes": [],
-             "label": null, "recordings": [rows[3].id]},
+             "label": null, "recordings": [rows[3].id], "protected": false},
             {"event": "motion", "id": 101, "camera": "yard", "start": "2026-01-31T08:00:30Z",
              "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "cause": null,
-             "zones": [], "boxes": [], "label": null, "recordings": []},
+             "zones": [], "boxes": [], "label": null, "recordings": [], "protected": false},
             {"event": "motion", "id": 100, "camera": "yard", "start": "2026-01-31T08:00:05Z",
              "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0, "cause": "motion", "zones": [],
-             "boxes": [], "label": null, "recordings": [rows[0].id, rows[1].id]},
+             "boxes": [], "label": null, "recordings": [rows[0].id, rows[1].id], "protected": true},
         ])
     );
     assert_eq!(page["next"], Value::Null);
@@ -44,6 +47,17 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
     assert_eq!(ids("to=2026-01-31T08:00:06Z"), [100]);
     assert_eq!(ids("from=2026-01-31T08:01:00Z&to=2026-01-31T08:02:00Z"), [100]);
     assert_eq!(ids("from=2026-01-31T09:00:00Z"), [102], "one that goes on");
+    assert_eq!(ids("min_s=1.5"), [100]);
+    assert_eq!(ids("cause=manual"), [101]);
+    assert_eq!(ids("cause=motion&camera=yard"), [102, 100]);
+    assert_eq!(ids("zone=gate"), [0; 0]);
+    for (query, key, hint) in
+        [("min_s=x", "min_s", "from 0"), ("min_s=-1", "min_s", "from 0"), ("cause=cat", "cause", "scene_change")]
+    {
+        let answer = served.get(&format!("/api/events?{query}"));
+        assert!(answer.problem(400).contains(hint), "{query}");
+        assert_eq!(answer.json()["key"], key);
+    }
     // In pages.
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -53,6 +67,85 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, [102, 101, 103, 100]);
+}
+
+/// Puts an event of `yard` into the index, from and to so many seconds after the first recording's start.
+fn happened(served: &Served, id: i64, from: i64, to: Option<i64>) {
+    let at = |second| first_start() + TimeDelta::seconds(second);
+    let event = MotionEvent { end: to.map(at), ..MotionEvent::new(id, "yard", at(from), Reason::Motion) };
+    served.index.put_event(event);
+    assert!(served.index.flush());
+}
+
+#[test]
+fn a_deleted_event_takes_the_recordings_that_it_alone_made() {
+    let served = Served::start();
+    let (shared, alone) = (served.record("yard", 0), served.record("yard", 1));
+    let continuous = served.record("yard", 2);
+    served.put(Recording { reason: Reason::Continuous, ..continuous.clone() });
+    happened(&served, 100, 2, Some(5));
+    // In the first recording too, and on into the second and third.
+    happened(&served, 101, 15, Some(125));
+    happened(&served, 102, 300, None);
+    let path = |id: i64| format!("/api/events/{id}");
+    assert!(served.ask("DELETE", &path(102), &[]).problem(409).contains("goes on"));
+    served.ask("DELETE", &path(7), &[]).problem(404);
+    served.ask("DELETE", &path(101), &[("Origin", "http://example.com")]).problem(403);
+
+    let protect = format!("/api/recordings/{}/protect", alone.id);
+    assert_eq!(served.ask("POST", &protect, &[]).status, 200);
+    assert!(served.ask("DELETE", &path(101), &[]).problem(409).contains(&protect));
+    assert_eq!(served.ask("DELETE", &protect, &[]).status, 200);
+    let answer = served.ask("DELETE", &path(101), &[]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json(), json!({"deleted": [alone.id], "kept": [shared.id, continuous.id]}));
+    served.ask("DELETE", &path(101), &[]).problem(404);
+    let is_there = |recording: &Recording| served.archive().join(&recording.path).exists();
+    assert_eq!([&shared, &alone, &continuous].map(is_there), [true, false, true]);
+
+    // The last that is in it takes it away.
+    assert_eq!(served.ask("DELETE", &path(100), &[]).json(), json!({"deleted": [shared.id], "kept": []}));
+    assert!(!is_there(&shared));
+    let left = served.json("/api/events");
+    assert_eq!(
+        left["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64()).collect::<Vec<_>>(),
+        [Some(102)]
+    );
+}
+
+#[test]
+fn a_picture_that_cannot_be_taken_says_why() {
+    let served = Served::start();
+    served.registry.entry("yard");
+    let recording = served.record("yard", 0);
+    happened(&served, 100, 2, Some(5));
+    happened(&served, 101, 200, Some(205));
+    let broken = [
+        format!("/api/recordings/{}/thumbnail.jpg", recording.id),
+        "/api/events/100/thumbnail.jpg".to_owned(),
+        "/api/cameras/yard/thumbnail.jpg?at=2026-01-31T08:00:10Z".to_owned(),
+    ];
+    for path in &broken {
+        // Bytes that are no video.
+        let detail = served.get(path).problem(500);
+        assert!(detail.contains(&recording.path) && detail.contains("damaged"), "{detail}");
+    }
+    std::fs::remove_file(served.archive().join(&recording.path)).unwrap();
+    for path in &broken {
+        assert!(served.get(path).problem(404).contains("is gone"));
+    }
+    for (path, status, words) in [
+        ("/api/events/101/thumbnail.jpg", 404, "nothing of event 101 is recorded"),
+        ("/api/events/7/thumbnail.jpg", 404, "no event"),
+        ("/api/events/x/thumbnail.jpg", 404, "no event"),
+        ("/api/cameras/yard/thumbnail.jpg?at=2026-01-31T08:00:50Z", 404, "nothing of yard is recorded"),
+        ("/api/cameras/yard/thumbnail.jpg", 400, "is missing"),
+        ("/api/cameras/yard/thumbnail.jpg?at=noon", 400, "no time"),
+        ("/api/cameras/shed/thumbnail.jpg?at=2026-01-31T08:00:10Z", 404, "no camera"),
+    ] {
+        let detail = served.get(path).problem(status);
+        assert!(detail.contains(words), "{path}: {detail}");
+    }
 }
 
 #[test]
@@ -129,7 +222,7 @@ fn a_listener_may_ask_for_one_camera() {
     served.registry.tell(Event::ConfigApplied { camera: "attic".into() });
     served.registry.tell(Event::ConfigApplied { camera: "yard".into() });
     assert_eq!(event_data(&mut stream, "config_applied")["camera"], "yard");
-    for query in ["from=2026-01-31T08:00:00Z", "to=2026-01-31T08:00:00Z", "limit=5", "cursor=x"] {
+    for query in ["from=2026-01-31T08:00:00Z", "to=2026-01-31T08:00:00Z", "limit=5", "cursor=x", "zone=gate"] {
         let answer = served.ask("GET", &format!("/api/events?{query}"), &[("Accept", "text/event-stream")]);
         answer.problem(400);
         assert_eq!(answer.json()["key"], query.split('=').next().unwrap());

@@ -24,6 +24,9 @@ fn the_pages_show_cameras_recordings_and_alarms_without_scripts() {
         ("/system", &["the disk is full"]),
         ("/timeline", &recorded),
         ("/events", &["Nothing has moved yet"]),
+        ("/events?zone=gate&camera=", &["No event fits", "value=\"gate\"", "Show all"]),
+        ("/events?cause=cat", &["there are motion"]),
+        ("/users", &["There are no users"]),
     ] {
         let page = served.get(path).text();
         for part in parts.iter().chain(&[">1<span class=\"hidden\"> alarm<", "aria-current=\"page\""]) {
@@ -31,6 +34,50 @@ fn the_pages_show_cameras_recordings_and_alarms_without_scripts() {
         }
         assert!(!page.contains("{{"), "{path}: everything is filled in: {page}");
     }
+}
+
+#[test]
+fn events_are_a_list_without_scripts_and_its_tools_are_for_those_who_may() {
+    let served = Served::start();
+    let rows: Vec<Recording> = (0..2).map(|minutes| served.record("yard", minutes)).collect();
+    served.put(Recording { path: "x.mp4".into(), ..served.record("vault", 0) });
+    let event = |id: i64, camera: &str, second: i64| {
+        let start = first_start() + TimeDelta::seconds(second);
+        let end = Some(start + TimeDelta::seconds(75));
+        let zones = vec!["<gate> & \"drive\"".to_owned()];
+        served.index.put_event(MotionEvent { end, zones, ..MotionEvent::new(id, camera, start, Reason::Motion) });
+    };
+    event(900, "vault", 5);
+    (0..51).for_each(|id| event(1000 + id, "yard", id * 1000));
+    assert!(served.index.flush());
+    let page = served.get("/events").text();
+    assert_eq!(page.matches("<li class=\"event\"").count(), 50, "a page");
+    let cursor = page.split("cursor=").nth(1).and_then(|rest| rest.split('"').next()).expect("a way to older ones");
+    let older = served.get(&format!("/events?cursor={cursor}")).text();
+    assert_eq!(older.matches("<li class=\"event\"").count(), 2);
+    let ids = format!("data-recordings=\"{} {}\"", rows[0].id, rows[1].id);
+    for part in [
+        ids.as_str(),
+        "href=\"/timeline#camera=yard&amp;at=2026-01-31T08%3A00%3A00.000Z\"",
+        "href=\"/api/export?camera=yard&amp;from=2026-01-31T07%3A59%3A55.000Z&amp;to=2026-01-31T08%3A01%3A15.000Z\"",
+        "src=\"/api/events/1000/thumbnail.jpg\"",
+        "1 min 15 s",
+        "&lt;gate&gt; &amp; &quot;drive&quot;",
+        "data-do=\"delete\"",
+        "data-do=\"protect\"",
+        "data-camera=\"vault\"",
+    ] {
+        assert!(older.contains(part), "{part}: {older}");
+    }
+
+    served.guard();
+    let viewer = served.token(Role::Viewer, Cameras::Only(["yard".to_owned()].into()));
+    let headers = [("Authorization", viewer.as_str())];
+    let seen = served.ask("GET", &format!("/events?cursor={cursor}"), &headers).text();
+    assert_eq!(seen.matches("<li class=\"event\"").count(), 1, "and not the vault's: {seen}");
+    assert!(!seen.contains("data-do=\"delete\"") && !seen.contains("data-do=\"protect\""), "{seen}");
+    assert!(!served.ask("GET", "/system", &headers).text().contains("/users"), "no way where they may not go");
+    served.ask("GET", "/users", &headers).problem(403);
 }
 
 #[test]
@@ -51,7 +98,7 @@ fn a_pages_files_come_once() {
 fn pages_load_nothing_from_elsewhere_and_no_script_is_inside_them() {
     let served = Served::start();
     served.registry.entry("yard");
-    for path in ["/", "/timeline", "/events", "/cameras", "/system"] {
+    for path in ["/", "/timeline", "/events", "/cameras", "/system", "/users"] {
         let page = served.get(path);
         let policy = page.header("content-security-policy");
         assert!(

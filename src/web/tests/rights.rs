@@ -7,7 +7,11 @@ use crate::web::page::PAGES;
 fn addresses(camera: &str, recording: i64) -> Vec<(String, String, Right)> {
     let fill = |path: &str| {
         let id = recording.to_string();
-        path.replace("{name}", camera).replace("{id}", &id).replace("{user}", "anna").replace("/{page}", "")
+        path.replace("{name}", camera)
+            .replace("{id}", &id)
+            .replace("{user}", "anna")
+            .replace("{token}", "doorbell")
+            .replace("/{page}", "")
     };
     let routes = ROUTES.iter().map(|route| (route.method.to_string(), fill(route.path), route.right));
     let pages = PAGES.iter().map(|page| ("GET".to_owned(), fill(page.path), page.right));
@@ -98,9 +102,8 @@ fn fill(served: &Served, camera: &str) -> i64 {
     let recording = served.record(camera, 0);
     let (start, end) = (recording.start, recording.end);
     served.index.add_gap(Gap { camera: camera.to_owned(), start, end, cause: GapCause::Reload });
-    served
-        .index
-        .put_event(MotionEvent { end, ..MotionEvent::new(served.index.next_id(), camera, start, Reason::Motion) });
+    // Of the same number, so that it is asked for by the addresses of events.
+    served.index.put_event(MotionEvent { end, ..MotionEvent::new(recording.id, camera, start, Reason::Motion) });
     assert!(served.index.flush());
     recording.id
 }

@@ -46,6 +46,18 @@ function logIn() {
 export const get = (path, options) => ask('GET', path, options);
 export const post = (path, options) => ask('POST', path, options);
 
+/** This page as it is served now, or null: the stream of events tells when the server is back. */
+export async function servedPage() {
+  try {
+    const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
+    if (answer.redirected) logIn();
+    if (!answer.ok || answer.redirected) return null;
+    return new DOMParser().parseFromString(await answer.text(), 'text/html');
+  } catch {
+    return null;
+  }
+}
+
 const KINDS = [
   'camera_state', 'camera_removed', 'motion_started', 'motion_ended', 'recording_opened', 'recording_closed',
   'config_applied', 'config_refused', 'gap', 'alarm', 'lagged',

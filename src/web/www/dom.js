@@ -24,6 +24,41 @@ export function localTime(text, options = { dateStyle: 'short', timeStyle: 'medi
   return Number.isNaN(moment.getTime()) ? text : new Intl.DateTimeFormat(undefined, options).format(moment);
 }
 
+/** Shows the times within in the reader's own zone, and as they were served to whoever points at them. */
+export function showTimes(within) {
+  for (const moment of all('time[datetime]', within)) {
+    moment.title = moment.textContent;
+    moment.textContent = localTime(moment.dateTime);
+  }
+}
+
+/** Puts an address into the clipboard, or tells where it is. */
+export async function copyLink(address, what) {
+  try {
+    await navigator.clipboard.writeText(address);
+    toast(`The link to ${what} is in the clipboard.`, 'good');
+  } catch {
+    // Browsers have a clipboard for pages of this machine and by HTTPS only.
+    toast(`The link to ${what}: ${address}`);
+  }
+}
+
+/** Asks before something that can't be taken back; true where the person agrees. */
+export function agreed(question, words, verb) {
+  return new Promise((done) => {
+    const cancel = el('button', { type: 'submit', class: 'button', value: '', autofocus: true }, 'Cancel');
+    const go = el('button', { type: 'submit', class: 'button danger', value: 'yes' }, verb);
+    const form = el('form', { method: 'dialog' }, el('h2', {}, question), el('p', {}, words), el('p', { class: 'card-tools' }, cancel, ' ', go));
+    const card = el('dialog', { class: 'card', 'aria-label': question }, form);
+    card.addEventListener('close', () => {
+      card.remove();
+      done(card.returnValue === 'yes');
+    });
+    document.body.append(card);
+    card.showModal();
+  });
+}
+
 const TOAST_MS = 8000;
 
 /** Says something at the edge of the page; `kind` is `bad`, `good` or nothing. It goes by itself, or when closed. */

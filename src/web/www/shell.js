@@ -1,6 +1,6 @@
 // What every page has: theme, keys, times in the reader's own zone. A page's script imports this first.
 
-import { all, localTime, one } from './dom.js';
+import { all, one, showTimes } from './dom.js';
 import { keys, showKeys } from './keys.js';
 
 const THEMES = ['system', 'light', 'dark'];
@@ -29,7 +29,4 @@ all('.nav a').forEach((link, at) => {
   keys(`${at + 1}`, [`${at + 1}`, `g ${letter}`], `${words} (or g, ${letter})`, () => { location.href = link.href; });
 });
 
-for (const moment of all('time[datetime]')) {
-  moment.title = moment.textContent;
-  moment.textContent = localTime(moment.dateTime);
-}
+showTimes(document);

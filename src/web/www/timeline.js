@@ -2,8 +2,10 @@
 
 import './shell.js';
 import { get, listen } from './api.js';
-import { el, one, toast } from './dom.js';
+import { copyLink, el, one, toast } from './dom.js';
 import { keys } from './keys.js';
+import * as preview from './preview.js';
+import { iso, nothing, rowsOf, span } from './rows.js';
 import { draw } from './strip.js';
 
 const SECOND = 1000;
@@ -11,8 +13,6 @@ const SHORTEST_MS = 10 * SECOND;
 const LONGEST_MS = 14 * 86400 * SECOND;
 /** After a change of the view, data is asked for when it has been still for so long. */
 const STILL_MS = 150;
-/** Most rows of a kind that are asked for at once: a week of a camera is shown by its newest. */
-const ROWS = 1000;
 /** Between two files of a camera that follow each other there is no more than this. */
 const SEAM_MS = 1500;
 /** A click within so many pixels of where the pointer went down is no drag. */
@@ -28,11 +28,7 @@ const view = { from: 0, to: 0 };
 let playing = null;
 let asked = 0;
 
-const nothing = () => ({ recordings: [], events: [], gaps: [], score: { from: 0, step: SECOND, points: [] } });
 const time = (text) => Date.parse(text);
-/** A row of the API in milliseconds; what goes on ends now. */
-const span = (row) => ({ ...row, from: time(row.start), to: row.end === null ? Date.now() : time(row.end) });
-const iso = (ms) => new Date(ms).toISOString();
 const position = () => (playing ? playing.recording.from + video.currentTime * SECOND : null);
 
 /* ---- what is shown ---- */
@@ -43,6 +39,7 @@ function show() {
   one('#span').textContent = `${words.format(view.from)} – ${words.format(view.to)}`;
   const at = position();
   for (const [name, row] of rows) draw(row.canvas, view, row.data, playing?.camera === name ? at : null);
+  if (focused) previewAtFocus();
 }
 
 function look(from, to) {
@@ -66,23 +63,11 @@ function lookAtNow(length) {
 
 async function load(name) {
   const row = rows.get(name);
-  const query = `camera=${encodeURIComponent(name)}&from=${iso(view.from)}&to=${iso(view.to)}`;
-  const quiet = { quiet: true };
   const since = (row.loads += 1);
   try {
-    const [recordings, events, gaps, score] = await Promise.all([
-      get(`/api/recordings?${query}&limit=${ROWS}`, quiet),
-      get(`/api/events?${query}&limit=${ROWS}`, quiet),
-      get(`/api/gaps?${query}&limit=${ROWS}`, quiet),
-      get(`/api/cameras/${encodeURIComponent(name)}/score?from=${iso(view.from)}&to=${iso(view.to)}`, quiet),
-    ]);
+    const data = await rowsOf(name, view);
     if (since !== row.loads) return;
-    row.data = {
-      recordings: recordings.recordings.map(span).reverse(),
-      events: events.events.map(span),
-      gaps: gaps.gaps.map(span),
-      score: { from: time(score.from), step: score.step_s * SECOND, points: score.score },
-    };
+    row.data = data;
     const { length } = row.data.events;
     row.canvas.setAttribute('aria-label', `${name}: ${row.data.recordings.length} recordings, ${length} events`);
     row.item.dataset.loaded = '';
@@ -157,12 +142,7 @@ one('#share').addEventListener('click', async () => {
   const link = new URL(location.href);
   link.hash = new URLSearchParams({ camera: playing.camera, at: iso(position()) }).toString();
   history.replaceState(null, '', link);
-  try {
-    await navigator.clipboard.writeText(link.href);
-    toast('The link to this moment is in the clipboard.', 'good');
-  } catch {
-    toast('The link to this moment is in the address line.');
-  }
+  await copyLink(link.href, 'this moment');
 });
 
 /* ---- pointer and keys ---- */
@@ -171,6 +151,24 @@ const timeAt = (canvas, x) => {
   const box = canvas.getBoundingClientRect();
   return view.from + ((x - box.left) / box.width) * (view.to - view.from);
 };
+
+/** The strip that the keyboard is at. */
+let focused = null;
+
+/** The moment from which the keyboard plays a camera. */
+const focusOf = (name) => (playing?.camera === name ? position() : (view.from + view.to) / 2);
+
+function previewAt(name, at, x) {
+  const { canvas, data } = rows.get(name);
+  const isRecorded = data.recordings.some(({ from, to }) => from <= at && at < to);
+  preview.show(name, at, isRecorded, canvas.getBoundingClientRect(), x);
+}
+
+function previewAtFocus() {
+  const box = rows.get(focused).canvas.getBoundingClientRect();
+  const at = focusOf(focused);
+  previewAt(focused, at, box.left + ((at - view.from) / (view.to - view.from)) * box.width);
+}
 
 function zoom(factor, around = (view.from + view.to) / 2) {
   const length = Math.min(Math.max((view.to - view.from) * factor, SHORTEST_MS), LONGEST_MS);
@@ -191,18 +189,29 @@ function listenTo(name, canvas) {
   });
   canvas.addEventListener('pointermove', (event) => {
     if (!drag) {
-      canvas.title = words.format(timeAt(canvas, event.clientX));
+      if (event.pointerType !== 'touch') previewAt(name, timeAt(canvas, event.clientX), event.clientX);
       return;
     }
     const pixels = event.clientX - drag.x;
     if (!drag.moved && Math.abs(pixels) < DRAG_PIXELS) return;
     drag.moved = true;
+    preview.hide();
     const by = -(pixels / canvas.clientWidth) * (drag.to - drag.from);
     look(drag.from + by, drag.to + by);
   });
   canvas.addEventListener('pointerup', (event) => {
     if (drag && !drag.moved) play(name, timeAt(canvas, event.clientX));
     drag = null;
+  });
+  canvas.addEventListener('pointerleave', preview.hide);
+  canvas.addEventListener('focus', () => {
+    if (!canvas.matches(':focus-visible')) return;
+    focused = name;
+    previewAtFocus();
+  });
+  canvas.addEventListener('blur', () => {
+    focused = null;
+    preview.hide();
   });
   canvas.addEventListener('pointercancel', () => { drag = null; });
   canvas.addEventListener('wheel', (event) => {
@@ -212,7 +221,7 @@ function listenTo(name, canvas) {
   }, { passive: false });
   canvas.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter') return;
-    play(name, playing?.camera === name ? position() : (view.from + view.to) / 2);
+    play(name, focusOf(name));
     event.preventDefault();
   });
 }
