@@ -27,7 +27,7 @@ const MAX_LAG_US: i64 = 3_000_000;
 const REORDERED: usize = 64;
 
 /// What is known of the scene is kept so often.
-const KEEP_EVERY_US: i64 = 60_000_000;
+const KEEP_EVERY_US: i64 = 5_000_000;
 
 /// A camera's detector between two turns.
 pub struct Looker {
