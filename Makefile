@@ -21,6 +21,11 @@ test: setup ## all tests, with fault injection compiled in
 	else \
 		$(CARGO) test --locked --features failpoints; \
 	fi
+	@if tests/support/can_mount_ext4.sh; then \
+		$(CARGO) test --locked --features failpoints --test disk -- --ignored; \
+	else \
+		echo "not run: the test on ext4, because a loop device cannot be mounted here"; \
+	fi
 
 lint: ## formatting and clippy
 	@$(CARGO) fmt --check
@@ -32,6 +37,13 @@ bench: setup ## CPU and memory beside ffmpeg's bare decoding, as a table
 quality: setup ## how well motion is detected: DIR=folder with clips and a truth.json
 	@$(CARGO) bench --locked --bench quality -- $(abspath $(DIR))
 
+soak: setup ## kills, full disks, cut networks, lost indexes at random: MINUTES=20 CAMERAS=16 SPEED=8 SEED=…
+	@MINUTES=$(or $(MINUTES),20) CAMERAS=$(or $(CAMERAS),16) SPEED=$(or $(SPEED),8) $(if $(SEED),SEED=$(SEED)) \
+		$(CARGO) test --release --locked --test soak -- --ignored --exact soak --nocapture
+
+bench-backtest: setup ## how fast stored video is replayed through the detector, as a table
+	@$(CARGO) bench --locked --bench backtest
+
 bench-index: ## questions to an index of two million recordings, as a table
 	@$(CARGO) bench --locked --bench index
 
@@ -41,5 +53,5 @@ bench-viewers: setup ## what 200 viewers of live video cost those who record, as
 screenshots: setup ## take the pictures of the pages in docs/ anew
 	@$(CARGO) bench --locked --profile dev --bench screenshots
 
-.PHONY: help setup demo build-demo test lint bench quality bench-index bench-viewers screenshots
+.PHONY: help setup demo build-demo test lint bench quality soak bench-backtest bench-index bench-viewers screenshots
 .DEFAULT_GOAL := help

@@ -7,37 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use tarsier::domain::config::{Algorithm, Area, DetectConfig};
+use tarsier::domain::judge::{Figures, HEADINGS, Seconds, Truth, judge};
 use tarsier::media::packet::Session;
 use tarsier::media::source::{self, Cancel, OpenOptions};
 use tarsier::media::{Detector, LumaDecoder, LumaView};
-
-/// Detections closer than that are one.
-const MERGE_S: f64 = 2.0;
-/// What happens earlier is not counted: cameras have a warm-up.
-const WARM_UP_S: f64 = 5.0;
-/// After an event nothing counts as idle for so long.
-const TAIL_S: f64 = 10.0;
-/// An event may be found so much before it begins, and after it ended.
-const SLACK_S: f64 = 1.0;
-const STEP_S: f64 = 0.02;
-
-type Seconds = (f64, f64);
-
-#[derive(Deserialize)]
-struct Truth {
-    file: Option<String>,
-    duration: f64,
-    events: Vec<Seconds>,
-    #[serde(default)]
-    ignore: Vec<Seconds>,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -62,21 +40,31 @@ fn run(folder: &Path, only: &[String]) -> Result<(), String> {
     let algorithms = [("adaptive", adaptive()), ("seed", seed())];
     for (algorithm, config) in algorithms.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name)) {
         println!("\n`{algorithm}`\n");
-        println!(
-            "| clip | events | recall | fresh | precision | false alarms/h | idle flagged | coverage | latency p50 | p90 | \
-             CPU ms a picture |"
-        );
-        println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-        let mut all = Figures::default();
+        println!("| clip | {} | CPU ms a picture |", HEADINGS.join(" | "));
+        println!("|---{}|--:|", "|--:".repeat(HEADINGS.len()));
+        let (mut all, mut cost) = (Figures::default(), Cost::default());
         for (name, truth) in &truth {
-            let (moving, cost) = detect(&clip(folder, name, truth), config)?;
-            let figures = Figures { cpu_s: cost.0, pictures: cost.1, ..judge(truth, &moving) };
-            println!("{}", figures.row(name));
+            let (moving, own) = detect(&clip(folder, name, truth), config)?;
+            let figures = judge(truth, &moving);
+            println!("{}", row(name, &figures, own));
             all.add(&figures);
+            cost = Cost { cpu_s: cost.cpu_s + own.cpu_s, pictures: cost.pictures + own.pictures };
         }
-        println!("{}", all.row("**all**"));
+        println!("{}", row("**all**", &all, cost));
     }
     Ok(())
+}
+
+/// What looking took.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    cpu_s: f64,
+    pictures: usize,
+}
+
+fn row(name: &str, figures: &Figures, cost: Cost) -> String {
+    let cpu_ms = 1000.0 * cost.cpu_s / cost.pictures.max(1) as f64;
+    format!("| {name} | {} | {cpu_ms:.2} |", figures.summary().cells().join(" | "))
 }
 
 fn clip(folder: &Path, name: &str, truth: &Truth) -> PathBuf {
@@ -94,8 +82,8 @@ fn adaptive() -> DetectConfig {
     DetectConfig { algorithm: Algorithm::Adaptive, width: 320, ..seed() }
 }
 
-/// When pictures of the clip were motion, and the CPU seconds and pictures it took.
-fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, (f64, f64)), String> {
+/// When pictures of the clip were motion.
+fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, Cost), String> {
     let shown = clip.to_str().ok_or_else(|| format!("{}: the name is no text", clip.display()))?;
     let options = OpenOptions::of_file(clip);
     let session = Arc::new(Session::new(1));
@@ -123,140 +111,11 @@ fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, (f64, f64
     }
     let ends = looks.iter().skip(1).map(|(at, _)| *at).chain(looks.last().map(|(at, _)| at + 0.05));
     let moving = looks.iter().zip(ends).filter(|((_, moving), _)| *moving).map(|((at, _), end)| (*at, end)).collect();
-    Ok((moving, (cpu_s, looks.len() as f64)))
+    Ok((moving, Cost { cpu_s, pictures: looks.len() }))
 }
 
 /// CPU seconds of this thread.
 fn thread_cpu_s() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-}
-
-/// Counts and sums, of a clip or of all.
-#[derive(Default)]
-struct Figures {
-    events: f64,
-    hit: f64,
-    fresh: f64,
-    right: f64,
-    wrong: f64,
-    idle_s: f64,
-    idle_flagged_s: f64,
-    event_s: f64,
-    event_flagged_s: f64,
-    latencies: Vec<f64>,
-    cpu_s: f64,
-    pictures: f64,
-}
-
-/// Holds the detections against the truth.
-fn judge(truth: &Truth, moving: &[Seconds]) -> Figures {
-    let steps = (truth.duration / STEP_S).round() as usize;
-    let events: Vec<Seconds> = truth.events.iter().copied().filter(|event| event.1 > WARM_UP_S).collect();
-    let found: Vec<Seconds> = merged(moving)
-        .into_iter()
-        .filter(|found| found.1 > WARM_UP_S)
-        .map(|(from, to)| (from.max(WARM_UP_S), to.min(truth.duration)))
-        .collect();
-    let range = |(from, to): Seconds| -> Range<usize> {
-        let place = |at: f64| ((at / STEP_S).round().max(0.0) as usize).min(steps);
-        place(from)..place(to).max(place(from))
-    };
-    let mask = |intervals: &[Seconds]| {
-        let mut mask = vec![false; steps];
-        intervals.iter().for_each(|&interval| mask[range(interval)].fill(true));
-        mask
-    };
-    let tails: Vec<Seconds> = events.iter().map(|event| (event.1, event.1 + TAIL_S)).collect();
-    let (in_event, ignored, flagged) = (mask(&events), mask(&truth.ignore), mask(&found));
-    let (tail, warm_up) = (mask(&tails), mask(&[(0.0, WARM_UP_S)]));
-    let idle: Vec<bool> = (0..steps).map(|n| !in_event[n] && !ignored[n] && !tail[n] && !warm_up[n]).collect();
-    let seconds = |count: usize| count as f64 * STEP_S;
-
-    let mut figures = Figures { events: events.len() as f64, ..Figures::default() };
-    for &(from, to) in &events {
-        let hits: Vec<&Seconds> = found.iter().filter(|found| found.0 < to + SLACK_S && found.1 > from).collect();
-        let Some(first) = hits.iter().map(|hit| hit.0.max(from)).min_by(f64::total_cmp) else { continue };
-        figures.hit += 1.0;
-        figures.latencies.push((first - from.max(WARM_UP_S)).max(0.0));
-        // A detector that was on already, without a cause, has not found it.
-        let before: Vec<usize> = range(((from - TAIL_S).max(WARM_UP_S), from)).filter(|&n| idle[n]).collect();
-        let on = before.iter().filter(|&&n| flagged[n]).count();
-        let starts = hits.iter().any(|hit| hit.0 >= from - SLACK_S && hit.0 < to + SLACK_S);
-        if starts || seconds(before.len()) < 1.0 || 2 * on < before.len() {
-            figures.fresh += 1.0;
-        }
-    }
-    for &(from, to) in &found {
-        if events.iter().any(|event| from < event.1 + SLACK_S && to > event.0) {
-            figures.right += 1.0;
-        } else if range((from, to.max(from + STEP_S))).any(|n| idle[n]) {
-            figures.wrong += 1.0;
-        }
-    }
-    let count = |test: &dyn Fn(usize) -> bool| seconds((0..steps).filter(|&n| test(n)).count());
-    figures.idle_s = count(&|n| idle[n]);
-    figures.idle_flagged_s = count(&|n| idle[n] && flagged[n]);
-    figures.event_s = count(&|n| in_event[n] && !warm_up[n]);
-    figures.event_flagged_s = count(&|n| in_event[n] && !warm_up[n] && flagged[n]);
-    figures
-}
-
-fn merged(intervals: &[Seconds]) -> Vec<Seconds> {
-    let mut merged: Vec<Seconds> = Vec::new();
-    for &(from, to) in intervals {
-        match merged.last_mut() {
-            Some(last) if from - last.1 <= MERGE_S => last.1 = last.1.max(to),
-            _ => merged.push((from, to)),
-        }
-    }
-    merged
-}
-
-impl Figures {
-    fn add(&mut self, other: &Figures) {
-        self.latencies.extend(&other.latencies);
-        for (sum, value) in [
-            (&mut self.events, other.events),
-            (&mut self.hit, other.hit),
-            (&mut self.fresh, other.fresh),
-            (&mut self.right, other.right),
-            (&mut self.wrong, other.wrong),
-            (&mut self.idle_s, other.idle_s),
-            (&mut self.idle_flagged_s, other.idle_flagged_s),
-            (&mut self.event_s, other.event_s),
-            (&mut self.event_flagged_s, other.event_flagged_s),
-            (&mut self.cpu_s, other.cpu_s),
-            (&mut self.pictures, other.pictures),
-        ] {
-            *sum += value;
-        }
-    }
-
-    fn row(&self, name: &str) -> String {
-        let share = |part: f64, whole: f64| if whole > 0.0 { format!("{:.2}", part / whole) } else { "–".into() };
-        let mut latencies = self.latencies.clone();
-        latencies.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let place = share * (latencies.len().saturating_sub(1)) as f64;
-            let (low, high) = (latencies.get(place.floor() as usize), latencies.get(place.ceil() as usize));
-            match (low, high) {
-                (Some(low), Some(high)) => format!("{:.2} s", low + (high - low) * place.fract()),
-                _ => "–".into(),
-            }
-        };
-        format!(
-            "| {name} | {} | {} | {} | {} | {:.1} | {:.1} % | {} | {} | {} | {:.2} |",
-            self.events,
-            share(self.hit, self.events),
-            share(self.fresh, self.events),
-            share(self.right, self.right + self.wrong),
-            self.wrong * 3600.0 / self.idle_s.max(STEP_S),
-            100.0 * self.idle_flagged_s / self.idle_s.max(STEP_S),
-            share(self.event_flagged_s, self.event_s),
-            quantile(0.5),
-            quantile(0.9),
-            1000.0 * self.cpu_s / self.pictures.max(1.0),
-        )
-    }
 }

@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Chromium, Clip, Daemon, secs};
+use support::{Chromium, Clip, Daemon, Mount, RtspServer, secs};
 
 /// Each camera, and what of the demo's scene it sees.
 const VIEWS: &[(&str, &str)] = &[
@@ -56,8 +56,41 @@ fn main() {
                 look();
             }}).then(() => true)"
         ));
-        keep(&mut browser, root, name);
+        save(root, name, &mut browser);
     }
+    // A camera on the network, for the form.
+    let street = view(&scene, "street", "null");
+    let server = RtspServer::start(&[Mount::of_file("street", &street, 15)]);
+    browser.resize(820, 1010);
+    browser.prefer("light");
+    browser.open(&daemon.url("/cameras#add"));
+    browser.evaluate(&format!(
+        "(async () => {{
+            const field = name => document.querySelector('#add-' + name);
+            field('source').value = '{}';
+            field('look').click();
+            while (!field('picture').naturalWidth) await new Promise(done => setTimeout(done, 50));
+            field('source').value = 'rtsp://192.0.2.10:554/stream1';
+            field('name').value = 'street';
+            field('found').scrollIntoView({{block: 'end'}});
+            await new Promise(done => setTimeout(done, 300));
+        }})().then(() => true)",
+        server.url("street")
+    ));
+    save(root, "camera-add", &mut browser);
+    browser.resize(1120, 900);
+    browser.open(&daemon.url("/cameras/street"));
+    // As it would be for a camera on the network.
+    let text = "# At the gate.\nsource: rtsp://192.0.2.10:554/stream1\nusername: viewer\npassword: '***'\nrecord:\n  mode: continuous\n";
+    browser.evaluate(&format!(
+        "new Promise(done => setTimeout(done, 1500)).then(() => {{
+            const editor = document.querySelector('#config');
+            editor.value = {text:?};
+            editor.dispatchEvent(new Event('input'));
+            return true;
+        }})"
+    ));
+    save(root, "camera", &mut browser);
     browser.resize(1120, 700);
     browser.prefer("dark");
     browser.open(&daemon.url("/events"));
@@ -68,7 +101,7 @@ fn main() {
             look();
         }).then(() => true)",
     );
-    keep(&mut browser, root, "event-list");
+    save(root, "event-list", &mut browser);
     // Last: from now on everyone has to log in.
     let as_json = [("Content-Type", "application/json")];
     let anna = r#"{"name": "anna", "password": "a long good word", "role": "admin"}"#;
@@ -87,10 +120,10 @@ fn main() {
     browser.prefer("light");
     browser.open(&daemon.url("/users"));
     browser.evaluate("new Promise(done => setTimeout(done, 500)).then(() => true)");
-    keep(&mut browser, root, "users");
+    save(root, "users", &mut browser);
 }
 
-fn keep(browser: &mut Chromium, root: &Path, name: &str) {
+fn save(root: &Path, name: &str, browser: &mut Chromium) {
     let path = root.join(format!("docs/{name}.png"));
     std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
     println!("{}", path.display());

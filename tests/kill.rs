@@ -57,17 +57,23 @@ fn check_open_files(daemon: &Daemon) -> usize {
     checked
 }
 
-/// Everything that was broken off is whole in the index, and the gap after it is written down. Recordings whose row
-/// did not reach the index before the kill are found by the scan, later.
+/// Everything that was broken off is whole in the index, and the gap after it lasts till the first picture that came
+/// again. Recordings whose row did not reach the index before the kill are found by the scan, later.
 fn check_after_restart(daemon: &Daemon, camera: &str, began: DateTime<Utc>) -> Option<PathBuf> {
     let row = daemon.recordings(camera).into_iter().filter(|row| row.complete).max_by_key(|row| row.id)?;
     let end = row.end.expect("a complete recording has an end");
-    let gaps = daemon.gaps(camera);
     let time = |gap: &serde_json::Value, key: &str| gap[key].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
-    let is_of = |gap: &&serde_json::Value| (time(gap, "start") - end).abs() < TimeDelta::milliseconds(5);
-    let gap = gaps.iter().rfind(is_of).unwrap_or_else(|| panic!("{camera}: no gap begins at {end}: {gaps:?}"));
-    assert_eq!(gap["cause"], "down");
-    assert!(time(gap, "end") <= began + TimeDelta::seconds(30) && time(gap, "end") > end, "{gap}");
+    let is_of = |gap: &serde_json::Value| (time(gap, "start") - end).abs() < TimeDelta::milliseconds(5);
+    // The server sends what it has since its last keyframe: that may be all that came since.
+    let is_all_there = || daemon.recordings(camera).iter().any(|next| next.id > row.id && next.start <= end);
+    let gap = wait_for(&format!("the end of {camera}'s gap that begins at {end}"), secs(20), || {
+        let gap = daemon.gaps(camera).into_iter().rfind(|gap| is_of(gap));
+        gap.map(Some).or_else(|| is_all_there().then_some(None))
+    });
+    if let Some(gap) = gap {
+        assert_eq!(gap["cause"], "down");
+        assert!(time(&gap, "end") <= began + TimeDelta::seconds(30) && time(&gap, "end") > end, "{gap}");
+    }
     Some(daemon.archive().join(&row.path))
 }
 

@@ -145,7 +145,8 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     // Each restart is written down.
     let gaps_are = |count: usize| {
         wait_for(&format!("{count} gaps"), secs(10), || (daemon.gaps("edited").len() >= count).then_some(()));
-        assert_eq!(daemon.gaps("edited").len(), count);
+        let gaps = daemon.gaps("edited");
+        assert_eq!(gaps.len(), count, "{gaps:#?}");
     };
     gaps_are(3);
     assert!(daemon.metric("tarsier_gap_seconds_total", "edited").unwrap() > 0.0);
@@ -738,4 +739,40 @@ fn bad_files_beside_a_running_camera_are_told_of_and_harm_nothing() {
     wait_for("the others to leave", secs(40), || (names(&daemon) == ["good"]).then_some(()));
     assert_eq!(check(daemon.folder(), &[]), (Some(0), "1 camera, no problems\n".to_owned(), String::new()));
     assert_untouched(&mut daemon, &server, &[("good", "good", &clip)]);
+}
+
+/// What a life of a camera had in memory goes with it: the ring, and who reads from it.
+#[test]
+fn lives_that_are_over_keep_no_memory() {
+    const RING_KB: u64 = 4000;
+    const LIVES: u64 = 20;
+    // A client gets at once what came since the last keyframe: eight seconds on average.
+    let noise = "-f lavfi -i testsrc2=size=640x360:rate=15:duration=32,noise=alls=60:allf=t";
+    let encoder = "-c:v libx264 -preset ultrafast -g 240 -bf 0 -b:v 6M";
+    let clip = Clip::drawn_by_ffmpeg("noise", &format!("{noise} {encoder}").split(' ').collect::<Vec<_>>());
+    assert!(fs::metadata(&clip).unwrap().len() / 1024 > 4 * RING_KB, "the ring is worth weighing");
+    let server = RtspServer::start(&[Mount::of_file("cam", &clip, 15)]);
+    let daemon = Daemon::builder()
+        .camera("cam", &format!("source: {}\nrecord: {{ mode: continuous }}\n", server.url("cam")))
+        // Each thread's own heap would keep the most that it ever had.
+        .env("MALLOC_ARENA_MAX", "1")
+        .start();
+    let memory_kb = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let live_on = |lives: u64| {
+        for _ in 0..lives {
+            let before = daemon.wait_for_camera("cam", secs(40), |camera| {
+                records(camera) && daemon.metric("tarsier_ring_bytes", "cam").unwrap() > (RING_KB * 1024) as f64
+            });
+            assert_eq!(daemon.post("/api/cameras/cam/restart").0, 202);
+            daemon.wait_for_camera("cam", secs(40), |camera| camera["generation"] != before["generation"]);
+        }
+        memory_kb()
+    };
+    let (before, after) = (live_on(5), live_on(LIVES));
+    let grown = after.saturating_sub(before);
+    assert!(grown < LIVES * RING_KB / 2, "{LIVES} lives left {grown} kB in {after} kB");
 }

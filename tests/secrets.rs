@@ -16,7 +16,7 @@ const CANARY: &str = "c4naryZq7";
 
 /// The canary, and what it looks like in the header of a request.
 fn traces() -> Vec<String> {
-    let user = |password: &str| base64(&format!("viewer:{password}"));
+    let user = |password: &str| base64(format!("viewer:{password}"));
     vec![CANARY.into(), user(CANARY), user(&odd()), user(&wrong())]
 }
 
@@ -191,6 +191,8 @@ fn a_canary_password_is_nowhere_in_what_a_run_puts_out() {
         let name = camera["name"].as_str().unwrap();
         paths.push(format!("/api/cameras/{name}"));
         paths.push(format!("/api/cameras/{name}/snapshot.jpg"));
+        paths.push(format!("/api/cameras/{name}/config"));
+        paths.push(format!("/cameras/{name}"));
     }
     for path in &paths {
         let (_, headers, body) = daemon.request("GET", path, &[]);

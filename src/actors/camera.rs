@@ -1,20 +1,20 @@
 //! The CameraActor: owns one camera's ring, readers, detector, writer and recorder; starts and restarts them
 //! with backoff, and publishes the camera's state. No packet passes through it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::detector::{DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
 use super::gaps;
 use super::guard::{CameraPart, guarded};
 use super::messages::{
-    CameraStopped, Feed, FeedNews, FeedReport, OpenGap, Part, PartFailed, RetryNow, SessionEnded, SetDetector,
-    SetWriter, StopCamera, TriggerByHand,
+    CameraStopped, Feed, FeedNews, FeedReport, Part, PartFailed, RetryNow, SessionEnded, SetDetector, SetWriter,
+    StopCamera, TriggerByHand,
 };
 use super::registry::CameraEntry;
 use super::shared::Shared;
@@ -24,16 +24,15 @@ use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
 use crate::domain::config::{CameraConfig, RecordMode};
+use crate::domain::missing::{Missing, OpenGap};
 use crate::domain::recorder::RecorderConfig;
-use crate::domain::recording::{Gap, MotionEvent};
+use crate::domain::recording::MotionEvent;
 use crate::domain::ring::RingBounds;
 use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 
 const TICK: Duration = Duration::from_millis(250);
-/// A gap that goes on is listed once it is so long: most are over sooner, and many turn out to be none.
-const WORTH_LISTING: TimeDelta = TimeDelta::seconds(2);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
 /// What the ring keeps beyond the pre-alarm: how far detector and disk may fall behind.
 const RING_SLACK: Duration = Duration::from_secs(10);
@@ -74,8 +73,8 @@ pub struct CameraActor {
     recorder: OwnedRecorder,
     writer: Child<WriterActor>,
     detector: Child<DetectorActor>,
-    open_gap: Option<OpenGap>,
-    /// As the index was told.
+    missing: Missing,
+    /// The gap that goes on, as the index was told: a crash of the process must not take it along.
     told_gap: Option<OpenGap>,
     /// Where the open gap ends. It is written down a moment later.
     returned: Option<Returned>,
@@ -107,8 +106,9 @@ impl Drop for OwnedRecorder {
     }
 }
 
-/// An actor that is restarted when it crashes.
+/// An actor that is restarted when it crashes, and that ends when this is gone.
 struct Child<A: Actor> {
+    owned: Arc<()>,
     address: Option<Addr<A>>,
     /// Which life of it this is.
     generation: u64,
@@ -119,11 +119,17 @@ struct Child<A: Actor> {
 
 impl<A: Actor> Child<A> {
     fn new(now: Instant) -> Self {
-        Child { address: None, generation: 0, backoff: Backoff::default(), began: now, restart_at: None }
+        let owned = Arc::new(());
+        Child { owned, address: None, generation: 0, backoff: Backoff::default(), began: now, restart_at: None }
+    }
+
+    fn owner(&self) -> Weak<()> {
+        Arc::downgrade(&self.owned)
     }
 
     fn started(&mut self, address: Addr<A>) {
         *self = Child {
+            owned: Arc::clone(&self.owned),
             address: Some(address),
             generation: self.generation + 1,
             began: clock::monotonic(),
@@ -267,7 +273,7 @@ impl CameraActor {
             recorder: OwnedRecorder(recorder),
             writer: Child::new(now),
             detector: Child::new(now),
-            open_gap,
+            missing: Missing::new(open_gap),
             told_gap: None,
             returned: None,
             crash: crash.map(|text| (now, text)),
@@ -292,6 +298,7 @@ impl CameraActor {
         let writer = WriterActor {
             camera: self.config.name.clone(),
             generation: self.writer.generation + 1,
+            owner: self.writer.owner(),
             recorder: Arc::clone(&self.recorder.0),
             archive: Arc::clone(&self.shared.archive),
             detector: None,
@@ -314,9 +321,12 @@ impl CameraActor {
         let detector = DetectorActor {
             camera: self.config.name.clone(),
             generation: self.detector.generation + 1,
+            owner: self.detector.owner(),
             recorded_zones: self.config.detect.zone_set(&self.config.record.zones),
             config: self.config.detect.clone(),
             ring: Arc::clone(&looked_at.ring),
+            // A file begins where it begins, and not where it was left.
+            backgrounds: self.shared.backgrounds.clone().filter(|_| self.config.source.kind() != SourceKind::File),
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,
@@ -387,9 +397,9 @@ impl CameraActor {
             }
         }
         self.end_returned_gap();
-        if self.config.record.mode_at(clock::utc_now()) != RecordMode::Off && self.open_gap.is_none() {
+        if self.config.record.mode_at(clock::utc_now()) != RecordMode::Off {
             let since = self.covered_to().or(self.entry.status().started_at).unwrap_or_else(clock::utc_now);
-            self.open_gap = Some(OpenGap { since, cause });
+            self.missing.begins(since, cause);
         }
     }
 
@@ -406,8 +416,7 @@ impl CameraActor {
     }
 
     fn end_gap(&mut self, end: DateTime<Utc>) {
-        if let Some(OpenGap { since, cause }) = self.open_gap.take() {
-            let gap = Gap { camera: self.config.name.clone(), start: since, end: Some(end), cause };
+        if let Some(gap) = self.missing.ends(&self.config.name, end) {
             gaps::write_down(&self.shared.archive, &self.entry, &self.shared.registry, gap);
         }
     }
@@ -418,6 +427,19 @@ impl CameraActor {
             self.told_gap = gap;
             let told = gap.map(|OpenGap { since, cause }| (since, cause));
             self.shared.archive.index().set_open_gap(&self.config.name, told);
+        }
+    }
+
+    /// While nothing is to be recorded nothing is missing; where the schedule ends that, it may be at once.
+    fn follow_mode(&mut self) {
+        let now = clock::utc_now();
+        let is_off = self.config.record.mode_at(now) == RecordMode::Off;
+        match self.main.phase {
+            _ if is_off => self.end_gap(now),
+            Phase::Waiting { .. } | Phase::Connecting { .. } if self.main.was_tried() => {
+                self.missing.begins(now, GapCause::Disconnected);
+            }
+            _ => {}
         }
     }
 
@@ -475,6 +497,7 @@ impl CameraActor {
         {
             self.recorder.0.session_ended(session);
         }
+        self.follow_mode();
         if self.returned.as_ref().is_some_and(|returned| clock::monotonic() - returned.at >= CLOCK_SETTLES) {
             self.end_returned_gap();
         }
@@ -506,7 +529,7 @@ impl CameraActor {
             // Nothing was missing up to now.
             Phase::Ended => None,
             // What is missing up to now has its own cause; the stop's begins here.
-            _ if self.open_gap.is_some() => {
+            _ if self.missing.gap().is_some() => {
                 let now = clock::utc_now();
                 self.end_gap(now);
                 Some(now)
@@ -517,6 +540,8 @@ impl CameraActor {
         if let Some(writer) = &self.writer.address {
             writer.do_send(super::messages::TurnTaken);
         }
+        // Before the Supervisor says what is missing from now on.
+        self.tell_gap(None);
         self.withdraw();
         self.parent.stopped.do_send(CameraStopped { camera, generation, covered_to });
         context.stop();
@@ -524,8 +549,8 @@ impl CameraActor {
 
     /// The state as the outside sees it.
     fn publish(&mut self) {
-        let now = clock::utc_now();
-        self.tell_gap(self.open_gap.filter(|gap| now - gap.since > WORTH_LISTING));
+        // One of them at a time, which began first: the other tells of itself when it ends.
+        self.tell_gap(self.missing.gap().into_iter().chain(self.recorder.0.missing()).min_by_key(|gap| gap.since));
         let disk = self.recorder.0.trouble();
         let blocked = disk.clone();
         let detector_down = self.recorder.0.is_detector_down();
@@ -622,16 +647,14 @@ impl Handler<FeedReport> for CameraActor {
                     if feed == Feed::Main && actor.stopping.is_none() {
                         tracing::info!("the source has ended");
                         actor.offline(session, GapCause::Disconnected);
-                        actor.open_gap = None;
+                        actor.missing = Missing::default();
                     }
                 }
                 FeedNews::Lost(error) => actor.lost(feed, error.to_string()),
                 FeedNews::Crashed(cause) => {
                     actor.lost(feed, format!("the reader crashed: {cause}"));
                     actor.part_failed(Part::Reader, &cause);
-                    if let Some(gap) = &mut actor.open_gap {
-                        gap.cause = GapCause::Crash;
-                    }
+                    actor.missing.is_because_of(GapCause::Crash);
                 }
             }
             if actor.stopping.is_none() {

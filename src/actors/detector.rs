@@ -2,16 +2,17 @@
 //! triggers. It decides nothing itself and never decodes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker, Seen};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{CameraEntry, Registry};
+use crate::archive::backgrounds::Backgrounds;
 use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
 use crate::clock;
@@ -36,10 +37,14 @@ const STREAMS_APART: Duration = Duration::from_millis(500);
 pub struct DetectorActor {
     pub camera: String,
     pub generation: u64,
+    /// When it is gone, so is this.
+    pub owner: Weak<()>,
     pub config: DetectConfig,
     /// Only motion in these zones is recorded; none: all.
     pub recorded_zones: ZoneSet,
     pub ring: Arc<PacketRing>,
+    /// What was known of the scene before; None: each connection is a new scene.
+    pub backgrounds: Option<Arc<Backgrounds>>,
     /// It looks at another stream than the one that is recorded.
     pub own_stream: bool,
     pub pool: Pool,
@@ -179,15 +184,24 @@ impl Actor for DetectorActor {
     fn started(&mut self, context: &mut Self::Context) {
         guarded(self, context, "detector.started", |_, context| {
             context.run_interval(TICK, |actor, context| {
-                guarded(actor, context, "detector.tick", |actor, context| actor.turn(context));
+                guarded(actor, context, "detector.tick", |actor, context| match actor.is_orphan() {
+                    true => context.stop(),
+                    false => actor.turn(context),
+                });
             });
         });
     }
 
     fn stopped(&mut self, context: &mut Self::Context) {
         guarded(self, context, "detector.stopped", |actor, _| {
-            actor.entry.update(|status| status.motion = false);
+            // Else the camera's next life has the word.
+            if !actor.is_orphan() {
+                actor.entry.update(|status| status.motion = false);
+            }
             actor.end_event(i64::MAX);
+            if let LookerState::Idle(looker) = &actor.work.looker {
+                looker.keep_background();
+            }
         });
     }
 }
@@ -198,6 +212,10 @@ impl Actor for DetectorActor {
 struct TurnDone(Result<(Box<Looker>, Look, Option<u64>), String>);
 
 impl DetectorActor {
+    fn is_orphan(&self) -> bool {
+        self.owner.strong_count() == 0
+    }
+
     /// Starts a turn unless one is under way.
     fn turn(&mut self, context: &mut Context<Self>) {
         let now = clock::monotonic();
@@ -214,7 +232,7 @@ impl DetectorActor {
                 match Looker::new(&self.camera, &self.config, Arc::clone(&self.ring), self.work.settled) {
                     Ok(looker) => {
                         self.work.began = now;
-                        Box::new(looker)
+                        Box::new(looker.with_backgrounds(self.backgrounds.clone()))
                     }
                     Err(cause) => return self.worker_failed(cause),
                 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::registry::Registry;
+use super::writer::DISK_ALARM;
 use crate::archive::index::Index;
 use crate::archive::retention::{self, Limits};
 use crate::archive::{Archive, disk, recovery};
@@ -80,7 +81,8 @@ impl Retention {
 /// Starts the threads; they end with the archive.
 pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Registry>) -> std::io::Result<()> {
     let scanned = Arc::clone(&archive);
-    thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned))?;
+    let told = Arc::clone(&registry);
+    thread::Builder::new().name("archive-scan".into()).spawn(move || scan(&scanned, &told))?;
     let (watched, told) = (Arc::clone(&archive), Arc::clone(&registry));
     thread::Builder::new().name("archive-watch".into()).spawn(move || watch(&watched, &told))?;
     let began = clock::monotonic();
@@ -92,6 +94,11 @@ pub fn start(archive: Arc<Archive>, retention: Arc<Retention>, registry: Arc<Reg
         }
     };
     thread::Builder::new().name("janitor".into()).spawn(run).map(|_| ())
+}
+
+/// Does the disk keep no camera from recording?
+fn has_disk(registry: &Registry) -> bool {
+    registry.alarms().iter().all(|alarm| alarm.kind != DISK_ALARM)
 }
 
 /// Tells when the disk stalls, or keeps nothing: those who wait for it can't.
@@ -128,18 +135,20 @@ fn last_known(index: &Index) -> Option<DateTime<Utc>> {
     index.last_end().ok().flatten().max(index.closed_before())
 }
 
-/// Looks through the whole archive at the start, and again whenever the index had to be begun anew.
-fn scan(archive: &Archive) {
+/// Looks through the whole archive at the start, and again whenever the index had to be begun anew, or a file could not
+/// be closed and the disk is well again.
+fn scan(archive: &Archive, registry: &Registry) {
     let mut is_due = true;
     while !archive.is_stopped() {
         // Of a disk that is not there nothing may be concluded.
         if is_due && !archive.index().home().is_missing() {
             let report = recovery::scan_all(archive.root(), archive.index(), archive.stop_flag());
             tracing::info!(%report, "the archive was looked through");
-            is_due = false;
+            // What the disk did not take it may take later.
+            is_due = report.stopped;
         }
         archive.wait_for_stop(EVERY);
-        is_due |= archive.index().wants_scan();
+        is_due |= archive.index().wants_scan() || (has_disk(registry) && archive.take_unfinished());
     }
 }
 

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::archive::backgrounds::Backgrounds;
+use crate::domain::adaptive::Memory;
 use crate::domain::config::DetectConfig;
 use crate::domain::finding::Finding;
 use crate::domain::motion::{Motion, MotionChange};
@@ -24,6 +26,9 @@ const MAX_LAG_US: i64 = 3_000_000;
 /// Pictures a decoder may hold back; times of so many packets are remembered.
 const REORDERED: usize = 64;
 
+/// What is known of the scene is kept so often.
+const KEEP_EVERY_US: i64 = 60_000_000;
+
 /// A camera's detector between two turns.
 pub struct Looker {
     camera: String,
@@ -39,6 +44,9 @@ pub struct Looker {
     /// (pts, sequence) of the packets that are in the decoder.
     in_decoder: VecDeque<(i64, u64)>,
     needs_keyframe: bool,
+    backgrounds: Option<Arc<Backgrounds>>,
+    /// When what is known of the scene was kept last, in the session's time.
+    kept_us: Option<i64>,
 }
 
 /// What a turn brought.
@@ -95,7 +103,34 @@ impl Looker {
             decoder: LumaDecoder::new(),
             in_decoder: VecDeque::new(),
             needs_keyframe: true,
+            backgrounds: None,
+            kept_us: None,
         })
+    }
+
+    /// What is known of the scene is kept there, and each connection begins with that.
+    pub fn with_backgrounds(mut self, backgrounds: Option<Arc<Backgrounds>>) -> Self {
+        self.backgrounds = backgrounds;
+        self
+    }
+
+    /// Keeps what is known of the scene, where it is known well.
+    pub fn keep_background(&self) {
+        if let Some(backgrounds) = &self.backgrounds
+            && let Some(memory) = self.detector.memory()
+        {
+            backgrounds.keep(&self.camera, memory);
+        }
+    }
+
+    /// Likewise, every now and then.
+    fn keep_background_at(&mut self, pts_us: i64) {
+        if self.kept_us.is_none_or(|kept_us| (pts_us - kept_us).abs() >= KEEP_EVERY_US) {
+            // Not with the first picture, of which nothing is known yet.
+            if self.kept_us.replace(pts_us).is_some() {
+                self.keep_background();
+            }
+        }
     }
 
     /// One turn.
@@ -150,6 +185,7 @@ impl Looker {
             let newest_us = self.ring.newest().filter(|p| p.session.id == session.id).map(|p| p.pts_us());
             self.decode(None, &session, &mut look);
             self.jump();
+            self.keep_background();
             if let Some(newest_us) = newest_us {
                 look.looked = Some((session, newest_us));
             }
@@ -187,13 +223,19 @@ impl Looker {
                 if let Some(motion) = self.motion.end() {
                     look.changes.push(Change { session: old, seq, motion, finding: Finding::default() });
                 }
-                // A new connection is a new scene: settle again.
+                self.keep_background();
+                // A new connection may show a new scene: settle again, unless it turns out to be known.
                 self.motion = Motion::new(
                     self.config.warm_up.as_micros() as i64,
                     self.config.minimal_duration.as_micros() as i64,
                 );
             }
             self.jump();
+            self.kept_us = None;
+            let known = self.backgrounds.as_ref().and_then(|backgrounds| backgrounds.of(&self.camera));
+            if let Some(known) = known {
+                self.detector.recall(Memory::clone(&known));
+            }
         }
         if self.needs_keyframe && !packet.keyframe {
             look.skipped += 1;
@@ -206,6 +248,9 @@ impl Looker {
         }
         let session = Arc::clone(&packet.session);
         self.decode(Some(packet), &session, look);
+        if let Some((_, pts_us)) = look.looked {
+            self.keep_background_at(pts_us);
+        }
     }
 
     fn decode(&mut self, packet: Option<&Packet>, session: &Arc<Session>, look: &mut Look) {
@@ -220,7 +265,11 @@ impl Looker {
                     let (width, height) = detector.picture_size();
                     let share = f64::from(score.changed_pixels) / (f64::from(width) * f64::from(height)).max(1.0);
                     let finding = score.finding;
-                    if let Some(motion) = motion.look(session.id, pts_us, score.moving) {
+                    let change = motion.look(session.id, pts_us, score.moving);
+                    if detector.has_recalled() {
+                        motion.settle();
+                    }
+                    if let Some(motion) = change {
                         let (session, finding) = (Arc::clone(session), finding.clone());
                         look.changes.push(Change { session, seq, motion, finding });
                     }

@@ -6,7 +6,6 @@ use actix::{Message, Recipient};
 use chrono::{DateTime, Utc};
 
 use crate::archive::recorder::MappedOnset;
-use crate::domain::camera::GapCause;
 use crate::media::packet::Session;
 use crate::media::source::SourceError;
 
@@ -190,11 +189,4 @@ pub struct CameraStopped {
     pub generation: u64,
     /// Until when its video is stored; what follows is a gap.
     pub covered_to: Option<DateTime<Utc>>,
-}
-
-/// From where on a camera's new life has to write a gap down, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenGap {
-    pub since: DateTime<Utc>,
-    pub cause: GapCause,
 }

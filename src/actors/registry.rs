@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
+use crate::config::Loaded;
 use crate::domain::camera::{CameraState, CameraStatus, Counters, Event};
 use crate::media::PacketRing;
 
@@ -17,8 +18,23 @@ pub struct Registry {
     abandoned_threads: AtomicU64,
     /// The cameras' folder was read once: what is not here has no file.
     is_complete: AtomicBool,
+    /// What `tarsier.yaml` says; None before the Supervisor is there.
+    configuration: RwLock<Option<Arc<Loaded>>>,
+    look: RwLock<Option<LookSink>>,
+    looks: watch::Sender<Looks>,
     events: broadcast::Sender<Event>,
     alarms: RwLock<BTreeMap<(String, Option<String>), Alarm>>,
+}
+
+/// Asks the Supervisor to look at the cameras' folder.
+type LookSink = Box<dyn Fn() + Send + Sync>;
+
+/// Looks at the cameras' folder, counted.
+#[derive(Clone, Copy, Default)]
+struct Looks {
+    begun: u64,
+    /// The newest that was acted on.
+    done: u64,
 }
 
 /// Something that needs a person.
@@ -55,6 +71,9 @@ impl Default for Registry {
             cameras: RwLock::default(),
             abandoned_threads: AtomicU64::new(0),
             is_complete: AtomicBool::new(false),
+            configuration: RwLock::default(),
+            look: RwLock::default(),
+            looks: watch::Sender::default(),
             events: broadcast::channel(1024).0,
             alarms: RwLock::default(),
         }
@@ -94,6 +113,42 @@ impl Registry {
     /// Was the cameras' folder read yet?
     pub fn is_complete(&self) -> bool {
         self.is_complete.load(Ordering::Acquire)
+    }
+
+    /// What `tarsier.yaml` says now.
+    pub fn configuration(&self) -> Option<Arc<Loaded>> {
+        self.configuration.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_configuration(&self, loaded: Arc<Loaded>) {
+        *self.configuration.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+    }
+
+    /// Whom [`Registry::look_again`] asks.
+    pub fn set_look(&self, sink: Option<LookSink>) {
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = sink;
+    }
+
+    /// A look at the cameras' folder begins.
+    pub fn look_begins(&self) {
+        self.looks.send_modify(|looks| looks.begun += 1);
+    }
+
+    /// What the look found was acted on.
+    pub fn look_is_done(&self) {
+        self.looks.send_modify(|looks| looks.done = looks.begun);
+    }
+
+    /// Has the cameras' folder looked at now, without the wait for the system's hint, and waits until what a look found
+    /// that began from now on was acted on. False: nobody looks.
+    pub async fn look_again(&self) -> bool {
+        let mut looks = self.looks.subscribe();
+        let begun = looks.borrow_and_update().begun;
+        match &*self.look.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(ask) => ask(),
+            None => return false,
+        }
+        looks.wait_for(|looks| looks.done > begun).await.is_ok()
     }
 
     /// A thread past its deadline was left behind.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::registry::Registry;
 use crate::archive::Archive;
+use crate::archive::backgrounds::Backgrounds;
 use crate::pool::Pool;
 
 /// How files are played that stand in for a camera.
@@ -30,6 +31,8 @@ pub struct Shared {
     pub archive: Arc<Archive>,
     pub pool: Pool,
     pub playback: Playback,
+    /// What detectors know of their scenes; None: each connection is a new scene.
+    pub backgrounds: Option<Arc<Backgrounds>>,
     sessions: AtomicU64,
     lives: AtomicU64,
 }
@@ -37,7 +40,8 @@ pub struct Shared {
 impl Shared {
     pub fn new(registry: Arc<Registry>, archive: Arc<Archive>, pool: Pool) -> Self {
         let playback = Playback::default();
-        Shared { registry, archive, pool, playback, sessions: AtomicU64::new(0), lives: AtomicU64::new(0) }
+        let backgrounds = None;
+        Shared { registry, archive, pool, playback, backgrounds, sessions: AtomicU64::new(0), lives: AtomicU64::new(0) }
     }
 
     /// A number for a new session; it rises over all cameras and is never used twice.

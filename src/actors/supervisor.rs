@@ -14,15 +14,18 @@ use actix::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler, 
 use super::camera::{CameraActor, Parent};
 use super::guard::caught;
 use super::janitor::Retention;
-use super::messages::{CameraStopped, OpenGap, PartFailed, RetryNow, StopCamera, TriggerByHand};
+use super::messages::{CameraStopped, PartFailed, RetryNow, StopCamera, TriggerByHand};
 use super::registry::CameraCommand;
 use super::shared::Shared;
 use super::watch::Watch;
+use crate::archive::Archive;
 use crate::clock;
 use crate::config::{self, Loaded, Problem, Scan};
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
 use crate::domain::config::{CameraConfig, GlobalConfig, RecordMode};
+use crate::domain::missing::{OpenGap, known_to};
+use crate::domain::recording::Gap;
 
 const TICK: Duration = Duration::from_millis(250);
 /// How often the folder is read without any hint.
@@ -187,6 +190,7 @@ impl Supervisor {
             return;
         }
         self.scanning = Scanning::UnderWay;
+        self.shared.registry.look_begins();
         self.last_scan = Some(clock::monotonic());
         let (loaded, address) = (Arc::clone(&self.loaded), context.address());
         // Files may be on a slow disk: read elsewhere.
@@ -226,6 +230,8 @@ impl Supervisor {
         self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
         if !self.ready && !doubts {
             self.ready = true;
+            self.end_gaps_of_others();
+            self.shared.archive.index().note_alive();
             self.shared.registry.completed();
             self.host.ready();
         }
@@ -355,6 +361,13 @@ impl Supervisor {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let shared = Arc::clone(&self.shared);
         let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
+        let gap = match self.ready {
+            false => gap.or_else(|| missing_since_last_life(&shared.archive, &config)),
+            true => gap,
+        };
+        if let Some(OpenGap { since, cause }) = gap {
+            shared.archive.index().set_open_gap(name, Some((since, cause)));
+        }
         let actor = CameraActor::new(config, generation, shared, parent, gap, crash);
         let address = CameraActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let (to_camera, to_self, own_name) = (address.clone(), context.address(), name.to_owned());
@@ -392,7 +405,8 @@ impl Supervisor {
         }
         camera.run = Run::Waiting { until: now + wait };
         let records = camera.config.as_deref().is_some_and(should_record);
-        camera.open_gap = records.then(|| OpenGap { since: clock::utc_now(), cause: GapCause::Crash });
+        let gap = OpenGap { since: clock::utc_now(), cause: GapCause::Crash };
+        self.missing(name, records.then_some(gap));
         entry.set_commands(None);
     }
 
@@ -402,11 +416,35 @@ impl Supervisor {
         let Run::Stopping { cause, .. } = camera.run else { return };
         camera.run = Run::Idle;
         let records = camera.config.as_deref().is_some_and(should_record);
-        camera.open_gap = records.then(|| {
-            let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
-            OpenGap { since, cause }
-        });
+        let since = covered.and_then(|stopped| stopped.covered_to).unwrap_or_else(clock::utc_now);
+        self.missing(name, records.then_some(OpenGap { since, cause }));
         self.drive(name, cause, context);
+    }
+
+    /// What is missing of a camera till its next life; the index has it, for the case that this comes after the
+    /// process's own end.
+    fn missing(&mut self, name: &str, gap: Option<OpenGap>) {
+        let Some(camera) = self.cameras.get_mut(name) else { return };
+        camera.open_gap = gap;
+        if let Some(OpenGap { since, cause }) = gap {
+            self.shared.archive.index().set_open_gap(name, Some((since, cause)));
+        }
+    }
+
+    /// The last life of the process left gaps of cameras that are not to record any more: they went on till now.
+    fn end_gaps_of_others(&self) {
+        let index = self.shared.archive.index();
+        for gap in index.live_gaps() {
+            let goes_on = self.cameras.get(&gap.camera).is_some_and(|camera| match &camera.config {
+                Some(config) => should_record(config),
+                // Its file is broken: what is missing is missing till it is mended.
+                None => camera.doubt.is_some(),
+            });
+            if !goes_on {
+                index.add_gap(Gap { end: Some(index.opened().max(gap.start)), ..gap.clone() });
+                index.set_open_gap(&gap.camera, None);
+            }
+        }
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
@@ -502,6 +540,7 @@ impl Supervisor {
                 self.retention.set_archive(&loaded.global.archive);
                 self.watch.set_folder(&loaded.global.cameras_dir);
                 self.loaded = Arc::new(loaded);
+                self.shared.registry.set_configuration(Arc::clone(&self.loaded));
                 self.host.reloaded(&self.loaded.global);
                 self.look(context);
             }
@@ -525,6 +564,21 @@ fn survived(
     }
 }
 
+/// What is missing of a camera at the first look of this process: since the last one ended.
+fn missing_since_last_life(archive: &Archive, config: &CameraConfig) -> Option<OpenGap> {
+    if !should_record(config) {
+        return None;
+    }
+    let index = archive.index();
+    if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
+        return Some(OpenGap { since: gap.start, cause: gap.cause });
+    }
+    let covered_to = index.covered_to(&config.name).ok().flatten();
+    let is_continuous = config.record.mode_at(clock::utc_now()) == RecordMode::Continuous;
+    let since = known_to(covered_to, index.alive_before(), is_continuous)?;
+    Some(OpenGap { since, cause: GapCause::Down })
+}
+
 /// While it does not record, something is missing.
 fn should_record(config: &CameraConfig) -> bool {
     config.enabled && config.record.mode_at(clock::utc_now()) != RecordMode::Off
@@ -544,6 +598,9 @@ impl Actor for Supervisor {
             survived(actor, context, "supervisor.tick", Self::tick);
         });
         let address = context.address();
+        self.shared.registry.set_configuration(Arc::clone(&self.loaded));
+        let (registry, to_self) = (&self.shared.registry, address.clone());
+        registry.set_look(Some(Box::new(move || to_self.do_send(Look))));
         self.watch.set_folder(&self.loaded.global.cameras_dir);
         if let Err(error) = self.watch.start(move || address.do_send(Look)) {
             tracing::warn!(%error, "cannot watch the cameras' folder; it is read every 10 s");
@@ -573,6 +630,7 @@ impl Handler<Scanned> for Supervisor {
             let outdated = !Arc::ptr_eq(&scanned.loaded, &actor.loaded);
             if !outdated {
                 actor.apply(scanned.scan, context);
+                actor.shared.registry.look_is_done();
             }
             if again || outdated {
                 actor.look(context);

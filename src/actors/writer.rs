@@ -1,10 +1,10 @@
 //! The WriterActor: carries notices and triggers to the camera's recorder, and tells others what it did. It
 //! touches no file: that happens on the archive's thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
 use super::gaps;
 use super::guard::{CameraPart, guarded};
@@ -20,10 +20,13 @@ use crate::domain::recorder::Onset;
 
 const TICK: Duration = Duration::from_millis(250);
 
+/// The alarm of a camera that the archive's disk keeps from recording.
+pub const DISK_ALARM: &str = "disk";
+
 /// The kind of alarm that a trouble raises.
 fn alarm_of(trouble: Trouble) -> &'static str {
     match trouble {
-        Trouble::Disk => "disk",
+        Trouble::Disk => DISK_ALARM,
         Trouble::Encoder => "encoder",
     }
 }
@@ -39,6 +42,8 @@ pub fn clear_alarms(registry: &Registry, camera: &str) {
 pub struct WriterActor {
     pub camera: String,
     pub generation: u64,
+    /// When it is gone, so is this: an actor with an interval does not end for want of addresses.
+    pub owner: Weak<()>,
     pub recorder: Arc<CameraRecorder>,
     pub archive: Arc<Archive>,
     pub detector: Option<Recipient<WriterState>>,
@@ -76,9 +81,12 @@ impl Actor for WriterActor {
             let address = context.address();
             actor.recorder.wake_with(move || address.do_send(TurnTaken));
             context.run_interval(TICK, |actor, context| {
-                guarded(actor, context, "writer.tick", |actor, _| {
+                guarded(actor, context, "writer.tick", |actor, context| {
                     actor.recorder.notice();
                     actor.publish();
+                    if actor.owner.strong_count() == 0 {
+                        context.stop();
+                    }
                 });
             });
         });
@@ -114,15 +122,16 @@ impl WriterActor {
                 let (id, path, start, bytes) = (row.id, row.path, row.start, row.bytes);
                 self.registry.tell(Event::RecordingClosed { camera, id, path, start, end, bytes });
             }
-            Fact::Gap(gap) => gaps::write_down(&self.archive, &self.entry, &self.registry, gap),
+            Fact::Gap(gap) => gaps::tell(&self.entry, &self.registry, &gap),
             Fact::Trouble { trouble, message } => {
                 if self.registry.raise_alarm(alarm_of(trouble), Some(&camera), clock::utc_now(), message.clone()) {
                     tracing::error!(cause = message, "cannot record");
                 }
                 self.set_recording(false);
             }
-            Fact::Well => {
+            Fact::Well { recording } => {
                 tracing::info!("records again");
+                self.set_recording(recording);
                 clear_alarms(&self.registry, &camera);
             }
             Fact::Panicked { cause, wait } => {

@@ -43,6 +43,8 @@ pub struct RecordingFile {
     bytes: u64,
     /// A write failed and the file could not be cut back.
     torn: bool,
+    /// A fragment that the disk did not take.
+    unwritten: Option<Vec<u8>>,
 }
 
 impl RecordingFile {
@@ -62,7 +64,7 @@ impl RecordingFile {
             ContainerKind::Avi => Box::new(avi::Avi::new(stream, meta)?),
         };
         let file = create_file(path)?;
-        Ok(RecordingFile { file, path: path.to_owned(), container, bytes: 0, torn: false })
+        Ok(RecordingFile { file, path: path.to_owned(), container, bytes: 0, torn: false, unwritten: None })
     }
 
     pub fn path(&self) -> &Path {
@@ -71,24 +73,28 @@ impl RecordingFile {
 
     /// Takes the next packet of the stream, in arrival order, from a keyframe on. It reaches the file with its
     /// fragment, at most half a second of pictures later. After an error the file holds all fragments before
-    /// it: give it to [`RecordingFile::abandon`].
+    /// it: give it to [`RecordingFile::abandon`], or, where the disk may take it later, call
+    /// [`RecordingFile::retry`] till it does; the packet is not to be given again.
     pub fn write(&mut self, packet: &Packet) -> io::Result<()> {
-        match self.container.push(packet)? {
-            Some(bytes) => self.append_fragment(&bytes),
-            None => Ok(()),
-        }
+        debug_assert!(self.unwritten.is_none(), "what failed is tried first");
+        self.unwritten = self.container.push(packet)?;
+        self.retry()
     }
 
     /// Writes what is buffered as a fragment of its own.
     pub fn flush(&mut self) -> io::Result<()> {
-        match self.container.flush()? {
-            Some(bytes) => self.append_fragment(&bytes),
-            None => Ok(()),
-        }
+        self.retry()?;
+        self.unwritten = self.container.flush()?;
+        self.retry()
     }
 
-    fn append_fragment(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.append(bytes)?;
+    /// Writes the fragment that the disk did not take before.
+    pub fn retry(&mut self) -> io::Result<()> {
+        let Some(bytes) = self.unwritten.take() else { return Ok(()) };
+        if let Err(error) = self.append(&bytes) {
+            self.unwritten = Some(bytes);
+            return Err(error);
+        }
         self.container.written(self.bytes);
         self.bytes += bytes.len() as u64;
         Ok(())

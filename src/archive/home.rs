@@ -9,17 +9,18 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::disk::is_full;
 
 /// The marker's file in the archive's root.
 pub const MARKER_NAME: &str = ".tarsier-archive";
-/// Held while a process records into the archive.
+/// Held while a process records into the archive. Holds the moment up to which all is written that was told.
 pub const LOCK_NAME: &str = "index.lock";
 /// The file that remembers it, outside of the archive.
 pub const NOTE_NAME: &str = ".tarsier-archive-seen";
@@ -104,7 +105,8 @@ impl Home {
             return Ok(());
         }
         // A disk without room for an empty file, or that is read-only, says so to who writes.
-        let Ok(file) = File::create(&path) else { return Ok(()) };
+        let opened = File::options().write(true).create(true).truncate(false).open(&path);
+        let Ok(file) = opened else { return Ok(()) };
         match file.try_lock() {
             Ok(()) => *self.held() = Some(Arc::new(file)),
             Err(TryLockError::WouldBlock) => return Err(io::Error::other(InUse { root: self.root.clone() })),
@@ -146,6 +148,20 @@ impl Home {
     /// Was it somewhere else, and is not there now? Other trouble is no reason to think so.
     pub fn is_missing(&self) -> bool {
         self.check_place().is_err_and(|error| is_not_mounted(&error))
+    }
+
+    /// Notes that all is written that was told up to this moment. Takes no room that it has not taken before.
+    pub fn note(&self, at: DateTime<Utc>) {
+        let Some(file) = self.held().clone() else { return };
+        let line = format!("{}\n", at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        if let Err(error) = file.write_all_at(line.as_bytes(), 0) {
+            tracing::debug!(%error, "that all is well cannot be noted");
+        }
+    }
+
+    /// The last note of whoever had the archive last.
+    pub fn noted(&self) -> Option<DateTime<Utc>> {
+        fs::read_to_string(self.root.join(LOCK_NAME)).ok()?.trim().parse().ok()
     }
 
     /// Lets another process have it.
@@ -248,6 +264,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Home::unwatched(folder.path()).check_place().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_noted_is_there_for_the_next_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::unwatched(folder.path());
+        home.note(DateTime::UNIX_EPOCH);
+        assert_eq!(home.noted(), None, "it is not ours yet");
+        home.check().unwrap();
+        let moments = [1_700_000_000_123_456, 1_700_000_002_000_000].map(DateTime::from_timestamp_micros);
+        for moment in moments {
+            home.note(moment.unwrap());
+            assert_eq!(home.noted(), moment);
+        }
+        home.release();
+        let next = Home::unwatched(folder.path());
+        next.check().unwrap();
+        assert_eq!(next.noted(), moments[1]);
+        fs::write(folder.path().join(LOCK_NAME), [0; 28]).unwrap();
+        assert_eq!(next.noted(), None, "a cut took it");
     }
 
     #[test]

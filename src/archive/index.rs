@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 use self::db::{Db, DbError, Found};
 use self::journal::Journals;
@@ -72,8 +72,8 @@ struct Handle {
     shared: Arc<Shared>,
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
-    written_before: Option<DateTime<Utc>>,
     state: StateDb,
+    alive_before: Option<DateTime<Utc>>,
 }
 
 struct Shared {
@@ -83,6 +83,8 @@ struct Shared {
     next_id: AtomicI64,
     /// Written to since the last sync.
     unsynced: AtomicBool,
+    /// It is to be noted that all is well, see [`Index::note_alive`].
+    notes_alive: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -129,6 +131,7 @@ impl Index {
     pub fn open_at(archive_root: &Path, home: Home) -> Result<Index, IndexError> {
         let now = clock::utc_now();
         let path = archive_root.join(FILE_NAME);
+        let alive_before = home.noted();
         let prepared = match home.check() {
             Err(error) if home::is_in_use(&error) => return Err(IndexError::InUse(error)),
             checked => checked.map_err(|error| error.to_string()),
@@ -138,13 +141,13 @@ impl Index {
             // What is given out before the index could be read is larger than all that is in it.
             next_id: AtomicI64::new(first_id(now)),
             unsynced: AtomicBool::new(false),
+            notes_alive: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
             home,
             path,
         };
         let mut closed_before = None;
-        let written_before = written_at(&shared.path);
         let opened = prepared.map_err(DbError::Failing).and_then(|()| Db::open(&shared.path));
         let db = match opened {
             Ok((db, found)) => {
@@ -169,8 +172,10 @@ impl Index {
             Err(DbError::Failing(what)) => shared.fails(&what),
         };
         let shared = Arc::new(shared);
-        let (for_writer, writer) =
-            (Arc::clone(&shared), Writer { db, unchecked: true, journals: Journals::of(archive_root) });
+        let (for_writer, writer) = (
+            Arc::clone(&shared),
+            Writer { was_open: db.is_some(), db, unchecked: true, journals: Journals::of(archive_root) },
+        );
         std::thread::Builder::new()
             .name("index".into())
             .spawn(move || writer.run(&for_writer))
@@ -180,8 +185,8 @@ impl Index {
                 shared,
                 opened: now,
                 closed_before,
-                written_before,
                 state: StateDb::of(archive_root),
+                alive_before,
             }),
         })
     }
@@ -227,13 +232,13 @@ impl Index {
 
     /// Writes a gap down. One with the same camera, start and cause is the same gap, which now ends at `end`. Queued.
     pub fn add_gap(&self, gap: Gap) {
-        self.change(|state| state.queue.add_gap(gap));
+        self.change(|state| state.queue.add_gap(in_micros(gap)));
     }
 
     /// Says which gap of a camera goes on now: since when, and why. None takes back what was said before, if it has
     /// not ended as a gap meanwhile. Queued.
     pub fn set_open_gap(&self, camera: &str, gap: Option<(DateTime<Utc>, GapCause)>) {
-        let gap = gap.map(|(start, cause)| Gap { camera: camera.to_owned(), start, end: None, cause });
+        let gap = gap.map(|(start, cause)| in_micros(Gap { camera: camera.to_owned(), start, end: None, cause }));
         self.change(|state| {
             match &gap {
                 Some(gap) => state.live_gaps.insert(camera.to_owned(), gap.clone()),
@@ -243,12 +248,17 @@ impl Index {
         });
     }
 
-    /// Like [`Index::add_gap`] for one that the journal has. Queued.
-    pub fn restore_gap(&self, gap: Gap) {
+    /// Gaps that go on, each camera's one.
+    pub fn live_gaps(&self) -> Vec<Gap> {
+        self.shared().lock().live_gaps.values().cloned().collect()
+    }
+
+    /// Like [`Index::add_gap`] for one that the journal has; `is_over`: what goes on is known by now. Queued.
+    pub fn restore_gap(&self, gap: Gap, is_over: bool) {
         let opened = self.opened();
         self.change(|state| match gap.end {
             // One that nobody ended did not go on for longer than until this process began.
-            None if !state.live_gaps.values().any(|live| *live == gap) => {
+            None if is_over && !state.live_gaps.values().any(|live| *live == gap) => {
                 state.queue.add_gap(Gap { end: Some(opened.max(gap.start)), ..gap });
             }
             _ => state.queue.restore_gap(gap),
@@ -413,14 +423,25 @@ impl Index {
         self.handle.closed_before
     }
 
-    /// When the index was last written to before this process opened it, as far as its file says.
-    pub fn written_before(&self) -> Option<DateTime<Utc>> {
-        self.handle.written_before
+    /// From now on it is noted, every few seconds, that all is written that was told. Where a crash leaves nothing
+    /// open of a camera, it misses what came after the last note. For when each camera has told what it misses.
+    pub fn note_alive(&self) {
+        self.shared().notes_alive.store(true, Ordering::SeqCst);
+    }
+
+    /// The last note of the process that had the archive before this one.
+    pub fn alive_before(&self) -> Option<DateTime<Utc>> {
+        self.handle.alive_before
     }
 
     /// Is this recording open in this process?
     pub fn is_live(&self, id: i64) -> bool {
         self.shared().lock().live.contains_key(&id)
+    }
+
+    /// Is this recording gone, though its row may still be read?
+    pub fn is_removed(&self, id: i64) -> bool {
+        matches!(self.shared().lock().queue.get(id), Some(Change::Remove { .. }))
     }
 
     /// Is this file being recorded by this process?
@@ -445,6 +466,11 @@ impl std::ops::Deref for Index {
     fn deref(&self) -> &IndexReader {
         &self.shared().reader
     }
+}
+
+/// With the times that the database keeps: a gap is known again by its start, in the journals too.
+fn in_micros(gap: Gap) -> Gap {
+    Gap { start: gap.start.trunc_subsecs(6), end: gap.end.map(|end| end.trunc_subsecs(6)), ..gap }
 }
 
 /// The first id of a new index in an old archive: no archive has given out more than one a millisecond.
@@ -492,6 +518,14 @@ impl Shared {
         self.lock().wants_replay |= !found.replayed;
     }
 
+    /// Somebody has removed the database.
+    fn taken_away(&self) {
+        let what = format!("the index {} was taken away", self.path.display());
+        tracing::error!("{what}: a new one is made from the journals and the files");
+        self.lock().begun_anew(format!("{what} and is rebuilt from the journals and the files"));
+        self.renewed();
+    }
+
     /// The database is another one now, and knows nothing of what is open.
     fn renewed(&self) {
         let mut state = self.lock();
@@ -520,13 +554,6 @@ impl Drop for Handle {
         drop(waited);
         self.shared.home.release();
     }
-}
-
-/// When a database or what waits beside it to be put into it was last written to.
-fn written_at(path: &Path) -> Option<DateTime<Utc>> {
-    let waiting = db::with_suffix(path, "-wal");
-    let modified = [path, &waiting].map(|path| std::fs::metadata(path).and_then(|found| found.modified()));
-    modified.into_iter().flatten().max().map(DateTime::from)
 }
 
 fn has_folders(archive_root: &Path) -> bool {

@@ -8,6 +8,7 @@
 //! waits in the cameras' rings.
 
 pub mod avi;
+pub mod backgrounds;
 mod container;
 pub mod disk;
 mod encoding;
@@ -26,6 +27,7 @@ mod replay;
 pub mod retention;
 pub mod state;
 pub mod still;
+pub mod stretches;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -62,6 +64,8 @@ pub struct Archive {
     dirty: AtomicBool,
     turns: mpsc::Sender<Turn>,
     /// The disk is full: retention should look now.
+    /// A file was left that is not closed in order.
+    has_unfinished: AtomicBool,
     needs_room: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
     /// When the turn began that is under way, and when the sync did.
@@ -90,6 +94,7 @@ impl Archive {
             dirty: AtomicBool::new(false),
             turns,
             needs_room: (Mutex::new(false), Condvar::new()),
+            has_unfinished: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             turn_began: Mutex::new(None),
             sync_began: Mutex::new(None),
@@ -236,6 +241,11 @@ impl Archive {
             io::ErrorKind::InvalidData => error.to_string(),
             _ => format!("cannot write to {root}: {error} (check the disk)"),
         }
+    }
+
+    /// Is there a file since the last call that the disk did not let be closed, for a scan to close?
+    pub fn take_unfinished(&self) -> bool {
+        self.has_unfinished.swap(false, Ordering::AcqRel)
     }
 
     fn ask_for_room(&self) {

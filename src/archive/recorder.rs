@@ -12,15 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Archive;
+use super::disk::is_full;
 use super::encoding::{self, Encoding};
 use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
 use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
+use crate::domain::missing::{Missing, OpenGap};
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
@@ -43,6 +45,8 @@ const STALE: Duration = Duration::from_millis(700);
 /// Wait after a failed write before it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// A recording that turns out to have begun so much earlier is told anew.
+const WORTH_TELLING: TimeDelta = TimeDelta::milliseconds(100);
 /// A detector that is further behind is as good as down.
 const HOPELESS_LAG_US: i64 = 8_000_000;
 
@@ -87,8 +91,10 @@ pub enum Fact {
         trouble: Trouble,
         message: String,
     },
-    /// It is possible again.
-    Well,
+    /// It is possible again; does the file go on that was open?
+    Well {
+        recording: bool,
+    },
     /// The work itself crashed and goes on after the wait.
     Panicked {
         cause: String,
@@ -124,6 +130,7 @@ pub struct CameraRecorder {
     queued: AtomicBool,
     /// What is published: read by others while the archive's thread may hang.
     trouble: Mutex<Option<String>>,
+    missing: Mutex<Option<OpenGap>>,
     detector_is_down: AtomicBool,
     /// The last session whose end was seen to.
     ended_session: AtomicU64,
@@ -176,9 +183,11 @@ struct State {
     /// Last decode time of video at the cursor, for audio packets between.
     video_dts_us: i64,
     retry_at: Option<Instant>,
+    /// The disk has refused something since the last packet was taken.
+    was_refused: bool,
     /// A file operation is under way: after a panic the file can't be trusted.
     in_file: bool,
-    lost_since: Option<(DateTime<Utc>, GapCause)>,
+    missing: Missing,
     /// When packets were lost last because they were not stored in time.
     overtaken_at: Option<Instant>,
     /// Session and time up to which the detector has looked, or from which it should.
@@ -191,11 +200,15 @@ struct State {
 struct OpenFile {
     file: RecordingFile,
     row: Recording,
+    /// Its start as the index was told.
+    told_start: DateTime<Utc>,
     session: Arc<Session>,
     first_pts_us: i64,
     last_pts_us: i64,
     /// Usual distance of two pictures, for the end of the last one.
     frame_us: i64,
+    /// It begins where the file before it ends.
+    follows: bool,
     /// Where the state machine would begin this file again.
     begin_seq: u64,
     flushed_at: Instant,
@@ -254,8 +267,9 @@ impl CameraRecorder {
                 encoded_to: None,
                 video_dts_us: i64::MIN,
                 retry_at: None,
+                was_refused: false,
                 in_file: false,
-                lost_since: None,
+                missing: Missing::default(),
                 overtaken_at: None,
                 watched: (0, 0),
                 backoff: Backoff::default(),
@@ -266,6 +280,7 @@ impl CameraRecorder {
             on_facts: Mutex::default(),
             queued: AtomicBool::new(false),
             trouble: Mutex::default(),
+            missing: Mutex::default(),
             detector_is_down: AtomicBool::new(false),
             ended_session: AtomicU64::new(0),
         })
@@ -360,6 +375,11 @@ impl CameraRecorder {
         lock(&self.trouble).clone()
     }
 
+    /// What cannot be stored, while that goes on.
+    pub fn missing(&self) -> Option<OpenGap> {
+        *lock(&self.missing)
+    }
+
     /// Is everything recorded because nothing is detected?
     pub fn is_detector_down(&self) -> bool {
         self.detector_is_down.load(Ordering::Relaxed)
@@ -370,7 +390,10 @@ impl CameraRecorder {
         self.queued.store(false, Ordering::Release);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             failpoint::reach("worker.archive", &self.camera);
-            self.advance_all(&mut lock(&self.state))
+            let mut state = lock(&self.state);
+            let progress = self.advance_all(&mut state);
+            *lock(&self.missing) = state.missing.gap();
+            progress
         }));
         let again = match outcome {
             Ok(progress) => progress == Progress::Busy,
@@ -423,6 +446,9 @@ impl CameraRecorder {
         self.take_inbox(state);
         self.follow_schedule(state);
         self.judge_detector(state);
+        if self.store(state, RecordingFile::retry).is_err() {
+            return Progress::Blocked;
+        }
         if let Err(NotNow::Disk) = self.store_encoded(state) {
             return Progress::Blocked;
         }
@@ -465,12 +491,17 @@ impl CameraRecorder {
             let now = clock::monotonic();
             if now - open.flushed_at > STALE {
                 open.flushed_at = now;
-                progress = self.in_file(state, |open| open.file.flush()).map_or(Progress::Blocked, |()| progress);
+                progress = self.store(state, RecordingFile::flush).map_or(Progress::Blocked, |()| progress);
             }
         }
         if closing && !matches!(progress, Progress::Busy | Progress::Encoding) {
             if let Some(open) = state.file.take() {
-                self.give_up(state, open);
+                let stored_to = self.give_up(state, open);
+                state.missing.begins(stored_to, GapCause::DiskError);
+            }
+            // What the ring still holds goes with it.
+            if let Some(newest) = self.ring.newest() {
+                self.end_gap(state, newest.session.utc(newest.pts_us()));
             }
             state.closed = true;
         }
@@ -590,7 +621,10 @@ impl CameraRecorder {
                     Progress::CaughtUp => continue,
                     later => return later,
                 },
-                Read::Item(packet) => packet,
+                Read::Item(packet) => {
+                    state.was_refused = false;
+                    packet
+                }
             };
             if packet.track == Track::Video {
                 state.video_dts_us = packet.dts_us();
@@ -609,11 +643,13 @@ impl CameraRecorder {
                 Step::Write => self.take(state, &packet),
                 Step::Begin => match self.close_file(state) {
                     Ok(()) => self.begin(state, seq, &packet),
-                    Err(NotNow::Encoder) => {
-                        state.recorder.rewind(seq);
-                        Err(NotNow::Encoder)
+                    Err(later) => {
+                        // What was given up has rewound already, and further back.
+                        if state.file.is_some() || matches!(later, NotNow::Encoder) {
+                            state.recorder.rewind(seq);
+                        }
+                        Err(later)
                     }
-                    Err(NotNow::Disk) => Err(NotNow::Disk),
                 },
                 Step::Skip => Ok(()),
                 Step::Wait => return Progress::CaughtUp,
@@ -652,7 +688,7 @@ impl CameraRecorder {
         let resume = if again { self.keyframe_ahead(resume) } else { resume };
         if state.recorder.overtaken(resume) {
             self.counters.packets_dropped.fetch_add(resume - seq, Ordering::Relaxed);
-            let cause = match lock(&self.trouble).is_some() {
+            let cause = match state.was_refused {
                 true => GapCause::DiskError,
                 false if is_encoded => GapCause::Encoder,
                 false => GapCause::DiskTooSlow,
@@ -660,10 +696,10 @@ impl CameraRecorder {
             if cause == GapCause::DiskTooSlow {
                 self.archive.was_too_slow.store(true, Ordering::Release);
             }
-            let since = stored_to.or_else(|| self.ring.get(resume).map(|packet| packet.session.utc(packet.pts_us())));
-            if state.lost_since.is_none() {
-                state.lost_since = since.map(|since| (since, cause));
-            }
+            // Where nothing was stored yet, the oldest that is left is the nearest to what is gone.
+            let after = || self.ring.get(resume).or_else(|| self.ring.newest());
+            let since = stored_to.or_else(|| after().map(|packet| packet.session.utc(packet.pts_us())));
+            since.into_iter().for_each(|since| state.missing.begins(since, cause));
         }
         Progress::CaughtUp
     }
@@ -775,11 +811,13 @@ impl CameraRecorder {
         self.archive.index().put(row.clone());
         state.file = Some(OpenFile {
             file,
+            told_start: row.start,
             row,
             session: Arc::clone(&packet.session),
             first_pts_us,
             last_pts_us: first_pts_us,
             frame_us: 0,
+            follows: state.recorder.has_rolled(),
             begin_seq: seq,
             flushed_at: clock::monotonic(),
         });
@@ -792,37 +830,53 @@ impl CameraRecorder {
     }
 
     fn end_gap(&self, state: &mut State, end: DateTime<Utc>) {
-        if let Some((start, cause)) = state.lost_since.take()
-            && start < end
-        {
-            self.tell(Fact::Gap(Gap { camera: self.camera.clone(), start, end: Some(end), cause }));
+        if let Some(gap) = state.missing.ends(&self.camera, end) {
+            self.archive.index().add_gap(gap.clone());
+            self.tell(Fact::Gap(gap));
         }
     }
 
     /// Appends a packet to the open file.
     fn write(&self, state: &mut State, packet: &Packet) -> Result<(), NotNow> {
-        let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
-        self.in_file(state, |open| open.file.write(packet))?;
-        if let Some(open) = &mut state.file {
-            if packet.track == Track::Video {
-                let pts_us = packet.pts_us();
-                if pts_us > open.last_pts_us {
-                    open.frame_us = pts_us - open.last_pts_us;
-                    open.last_pts_us = pts_us;
+        if let Some(open) = &mut state.file
+            && packet.track == Track::Video
+        {
+            // The session's clock learns that the first packets came late. Where a file goes on after another, its
+            // start is the other's end.
+            if !open.follows {
+                open.row.start = open.row.start.min(open.session.utc(open.first_pts_us));
+                if open.told_start - open.row.start > WORTH_TELLING {
+                    open.told_start = open.row.start;
+                    self.archive.index().put(open.row.clone());
                 }
             }
+            let pts_us = packet.pts_us();
+            if pts_us > open.last_pts_us {
+                open.frame_us = pts_us - open.last_pts_us;
+                open.last_pts_us = pts_us;
+            }
+        }
+        self.store(state, |file| file.write(packet))
+    }
+
+    /// Runs a file operation that may append to the file.
+    fn store(&self, state: &mut State, work: impl FnOnce(&mut RecordingFile) -> io::Result<()>) -> Result<(), NotNow> {
+        let before = state.file.as_ref().map_or(0, |open| open.file.bytes());
+        self.in_file(state, |open| work(&mut open.file))?;
+        if let Some(open) = &mut state.file {
             let written = open.file.bytes().saturating_sub(before);
             if written > 0 {
                 open.flushed_at = clock::monotonic();
                 self.counters.recorded_bytes.fetch_add(written, Ordering::Relaxed);
                 self.archive.wrote();
-                self.disk_is_well();
+                self.disk_is_well(true);
             }
         }
         Ok(())
     }
 
-    /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again.
+    /// Runs a file operation; where the disk refuses, gives the file up and remembers to try again. On a full disk
+    /// the file stays and goes on when there is room.
     fn in_file(&self, state: &mut State, work: impl FnOnce(&mut OpenFile) -> io::Result<()>) -> Result<(), NotNow> {
         let Some(open) = &mut state.file else { return Ok(()) };
         state.in_file = true;
@@ -830,6 +884,11 @@ impl CameraRecorder {
         state.in_file = false;
         let Err(error) = result else { return Ok(()) };
         let Some(open) = state.file.take() else { return Ok(()) };
+        if is_full(&error) && open.file.bytes() > 0 && state.encoding.is_none() {
+            state.file = Some(open);
+            self.blocked(state, Trouble::Disk, self.archive.explain(&error), None);
+            return Err(NotNow::Disk);
+        }
         let stored_to = self.give_up(state, open);
         Err(self.refused(state, &error, stored_to))
     }
@@ -862,7 +921,7 @@ impl CameraRecorder {
             return;
         }
         match self.archive.check_room() {
-            Ok(()) => self.disk_is_well(),
+            Ok(()) => self.disk_is_well(false),
             Err(error) => {
                 state.retry_at = Some(clock::monotonic() + RETRY);
                 self.hindered(Trouble::Disk, self.archive.explain(&error));
@@ -870,9 +929,9 @@ impl CameraRecorder {
         }
     }
 
-    fn disk_is_well(&self) {
+    fn disk_is_well(&self, recording: bool) {
         if lock(&self.trouble).take().is_some() {
-            self.tell(Fact::Well);
+            self.tell(Fact::Well { recording });
         }
     }
 
@@ -881,15 +940,14 @@ impl CameraRecorder {
         NotNow::Disk
     }
 
-    /// Nothing can be stored from `since` on, until it is tried again.
+    /// Nothing can be stored from `since` on, until it is tried again; None: what is to be stored is not lost yet.
     fn blocked(&self, state: &mut State, trouble: Trouble, message: String, since: Option<DateTime<Utc>>) {
         let cause = match trouble {
             Trouble::Disk => GapCause::DiskError,
             Trouble::Encoder => GapCause::Encoder,
         };
-        if state.lost_since.is_none() {
-            state.lost_since = since.map(|since| (since, cause));
-        }
+        since.into_iter().for_each(|since| state.missing.begins(since, cause));
+        state.was_refused |= trouble == Trouble::Disk;
         state.retry_at = Some(clock::monotonic() + RETRY);
         self.hindered(trouble, message);
     }
@@ -906,7 +964,7 @@ impl CameraRecorder {
             self.store_encoded(state)?;
         }
         // What is buffered first: if the disk refuses it, the file is given up with nothing lost.
-        self.in_file(state, |open| open.file.flush())?;
+        self.store(state, RecordingFile::flush)?;
         let Some(open) = state.file.take() else { return Ok(()) };
         let (extent, bytes) = (open.file.extent(), open.file.bytes());
         state.in_file = true;
@@ -929,12 +987,13 @@ impl CameraRecorder {
         }
     }
 
-    /// Writes down that a file is closed. Times are mapped anew: the session's clock knows better by now.
+    /// Writes down that a file is closed.
     fn closed(&self, state: &State, row: Recording, session: &Session, finished: Finished) {
         let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
         let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
-        let (start, end) = (session.utc(first_pts_us), Some(session.utc(end_pts_us)));
-        let row = Recording { start, end, bytes, motion_s, complete, ..row };
+        let end = Some(session.utc(end_pts_us).max(row.start));
+        self.archive.has_unfinished.fetch_or(!complete, Ordering::AcqRel);
+        let row = Recording { end, bytes, motion_s, complete, ..row };
         self.archive.index().put(row.clone());
         self.tell(Fact::Closed(row));
     }

@@ -20,15 +20,15 @@ use super::paths;
 use super::replay::{self, Days, ReplayError, replay};
 use crate::clock;
 use crate::domain::camera::{GapCause, Reason};
+use crate::domain::missing::{OpenGap, Remains, after_last_life};
 use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 
-/// A continuous recording that ended so shortly before the process did ended because of it: at its end in order, or
-/// in the moment between two files.
-const ENDED_WITH_IT: TimeDelta = TimeDelta::seconds(10);
 /// A file that is unknown and new may belong to a recording that is just being begun: it is looked at again.
 const SECOND_LOOK: Duration = Duration::from_secs(3);
 /// After a crash these closed recordings' files are checked, too: a power cut may have taken their ends.
 const RECENT: TimeDelta = TimeDelta::minutes(2);
+/// So long before the last note that all was well what was written may not have been on the disk yet.
+const UNSYNCED: TimeDelta = TimeDelta::seconds(10);
 /// Rows that are read at once, and changes after which the scan waits for the index.
 const CHUNK: u32 = 500;
 /// Extensions of recordings.
@@ -113,25 +113,27 @@ impl RecoveryReport {
     }
 }
 
-/// Finishes the files of all recordings that were open when the process ended, and writes down as a gap what the
-/// cameras missed since: those whose recording was open, and those that recorded continuously up to the end. To
-/// be called before anything records.
+/// Finishes the files of all recordings that were open when the process ended, and writes down since when their
+/// cameras miss something: that goes on until they record again. To be called before anything records.
 pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     let mut report = RecoveryReport::default();
     // A new index has to know what was open; the rest of the journals is the scan's. After a crash it may lack what
     // the journals got last.
     let which = match (index.wants_replay(), index.closed_before()) {
         (true, _) => Some(Days::Newest(2)),
-        (false, None) if index.trouble().is_none() => Some(Days::LastLines),
+        (false, None) => Some(Days::LastLines),
         (false, _) => None,
     };
     if let Some(which) = which {
         match replay(archive_root, index, which, &AtomicBool::new(false)) {
             Ok(replayed) => report.replayed(replayed),
-            Err(error) => report.failed(format!("the journals wait for the scan: {error}")),
+            Err(error) => {
+                index.replay_again();
+                report.failed(format!("the journals wait for the scan: {error}"));
+            }
         }
     }
-    if let Err(error) = try_repair_open(archive_root, index, clock::utc_now(), &mut report) {
+    if let Err(error) = try_repair_open(archive_root, index, &mut report) {
         report.failed(format!("recordings that were open at the last end wait for the scan: {error}"));
     }
     if index.trouble().is_none() {
@@ -140,50 +142,28 @@ pub fn repair_open(archive_root: &Path, index: &Index) -> RecoveryReport {
     report
 }
 
-fn try_repair_open(
-    root: &Path,
-    index: &Index,
-    now: DateTime<Utc>,
-    report: &mut RecoveryReport,
-) -> Result<(), IndexError> {
-    // Where each camera's recording broke off.
-    let mut ends: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
-    if let Some(ended) = index.closed_before().or(index.written_before()) {
-        let gaps = index.gaps(&RecordingQuery { limit: 1000, ..RecordingQuery::default() })?.items;
-        // The journals may have ended it already, with the start of this process.
-        let opened_us = index.opened().timestamp_micros();
-        let went_on = |gap: &Gap| gap.end.is_none_or(|end| end.timestamp_micros() >= opened_us);
-        for row in index.latest()? {
-            let is_continuous = holes::is_continuous(row.reason);
-            let was_missing = gaps.iter().any(|gap| gap.camera == row.camera && went_on(gap));
-            if let (true, Some(end)) = (is_continuous && !was_missing, row.end)
-                && end + ENDED_WITH_IT >= ended
-            {
-                ends.insert(row.camera, end);
-            }
-        }
-        // A run that ended before it recorded anything (`tarsier recordings repair`, for one): its gap goes on.
-        for gap in gaps.into_iter().filter(|gap| gap.cause == GapCause::Down) {
-            if gap.end.is_some_and(|end| end + ENDED_WITH_IT >= ended) {
-                ends.entry(gap.camera).or_insert(gap.start);
-            }
-        }
+fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> Result<(), IndexError> {
+    let mut remains: BTreeMap<String, Remains> = BTreeMap::new();
+    for Gap { camera, start: since, cause, .. } in index.open_gaps()? {
+        let left = remains.entry(camera.clone()).or_default();
+        // There is one a camera, but for what a crash kept from the index.
+        let before = left.gap.replace(OpenGap { since, cause });
+        before.and_then(|before| before.ended(&camera, since)).into_iter().for_each(|gap| index.add_gap(gap));
     }
     for row in index.open_recordings()? {
-        let camera = row.camera.clone();
+        let left = remains.entry(row.camera.clone()).or_default();
+        let start = row.start;
         let end = repair_row(root, index, row, report);
-        let known = ends.entry(camera).or_insert(end);
-        *known = end.max(*known);
+        left.recorded = left.recorded.max(Some((start, end)));
     }
     end_events(index)?;
-    // What was missing already when the process ended is missing up to now.
-    for gap in index.open_gaps()? {
-        report.gaps += 1;
-        index.add_gap(Gap { end: Some(now.max(gap.start)), ..gap });
-    }
-    for (camera, start) in ends.into_iter().filter(|(_, start)| *start < now) {
-        report.gaps += 1;
-        index.add_gap(Gap { camera, start, end: Some(now), cause: GapCause::Down });
+    for (camera, left) in remains {
+        let after = after_last_life(left, index.covered_to(&camera)?, index.alive_before());
+        let Some((gap, before_to)) = after else { continue };
+        let before = left.gap.zip(before_to).and_then(|(gap, to)| gap.ended(&camera, to));
+        report.gaps += 1 + u64::from(before.is_some());
+        before.into_iter().for_each(|gap| index.add_gap(gap));
+        index.set_open_gap(&camera, Some((gap.since, gap.cause)));
     }
     Ok(())
 }
@@ -220,7 +200,8 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
         Ok(Some(repaired)) => {
             // Of a closed recording the row knows better than the file, whose start was noted with its first packet.
             let start = if repaired.already_complete { row.start } else { repaired.meta.start };
-            let end = start + (repaired.end - repaired.meta.start);
+            let end = row.end.filter(|_| repaired.already_complete);
+            let end = end.unwrap_or(start + (repaired.end - repaired.meta.start));
             count(&row.path, &repaired, report);
             if !repaired.already_complete {
                 lost(index, &row, end, report);
@@ -269,7 +250,10 @@ fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut R
     report.failed(format!("the recording {} of {} cannot be made whole: {why}", row.path, row.camera));
     let metadata = fs::symlink_metadata(root.join(&row.path)).ok();
     let written = metadata.as_ref().and_then(|metadata| metadata.modified().ok()).map(DateTime::<Utc>::from);
-    let end = row.end.or(written).unwrap_or(row.start).max(row.start);
+    // What is in it may be read though nothing can be written.
+    let found = file::inspect(&root.join(&row.path)).ok().flatten();
+    let held = found.map(|found| row.start + (found.end - found.meta.start)).min(written);
+    let end = row.end.or(held).or(written).unwrap_or(row.start).max(row.start);
     let bytes = metadata.map_or(row.bytes, |metadata| metadata.len());
     if row.end.is_none() || row.complete || row.bytes != bytes {
         index.put(Recording { end: Some(end), bytes, complete: false, ..row });
@@ -307,7 +291,10 @@ pub fn scan_all_telling(
     match done {
         Ok(()) => index.rebuilt(),
         Err(Ended::Stopped) => report.stopped = true,
-        Err(Ended::Failed(what)) => report.failed(format!("the scan of the archive broke off: {what}")),
+        Err(Ended::Failed(what)) => {
+            report.stopped = true;
+            report.failed(format!("the scan of the archive broke off: {what}"));
+        }
     }
     report
 }
@@ -358,10 +345,12 @@ impl Scan<'_> {
         self.second_look()?;
         self.drop_rows()?;
         self.flush()?;
-        if self.index.closed_before().is_none()
-            && let Some(last) = self.last_end()?
-        {
-            self.report.gaps += holes::fill(self.index, last - RECENT)?;
+        if self.index.closed_before().is_none() {
+            let since = match self.index.alive_before() {
+                Some(noted) => Some(noted - UNSYNCED),
+                None => self.last_end()?.map(|last| last - RECENT),
+            };
+            self.report.gaps += since.map_or(Ok(0), |since| holes::fill(self.index, since))?;
         }
         self.flush()
     }
@@ -436,6 +425,10 @@ impl Scan<'_> {
         let known = known.map(|row| self.index.recording(row.id)).transpose()?;
         match known {
             Some(None) => {}
+            // A new database knows nothing, and the journals do.
+            None if self.index.wants_replay() => {
+                return Err(Ended::Failed("the index was taken away meanwhile".to_owned()));
+            }
             Some(Some(row)) => {
                 let is_recent = matches!((row.end, self.recent), (Some(end), Some(recent)) if end >= recent);
                 if row.end.is_none() || !row.complete || row.bytes != metadata.len() || is_recent {
@@ -585,6 +578,7 @@ pub(super) mod tests {
     use crate::archive::file::{FileMeta, RecordingFile};
     use crate::archive::index::tests::recording;
     use crate::archive::testing::{Clip, H264, clip, decode};
+    use crate::domain::camera::GapCause;
     use crate::domain::config::ContainerKind;
 
     const SECONDS: i64 = 3;
@@ -700,7 +694,7 @@ pub(super) mod tests {
         );
         let [gap] = &gaps(&index)[..] else { panic!("one gap") };
         assert_eq!((gap.camera.as_str(), gap.start, gap.cause), ("yard", end, GapCause::Down));
-        assert!(gap.end > Some(minutes_ago(1)));
+        assert_eq!(gap.end, None, "it goes on till the camera records again");
         assert_eq!(decode(&path).len(), SECONDS as usize * 25);
     }
 
@@ -801,67 +795,35 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn after_an_end_in_order_only_who_recorded_to_the_end_has_a_gap() {
+    fn what_was_missing_at_the_end_goes_on_however_often_nobody_records() {
         let place = Place::new();
-        let index = place.open();
-        let now = clock::utc_now();
-        let ended = |id, camera: &str, reason, ago_s: i64| {
-            let end = now - TimeDelta::seconds(ago_s);
-            let start = end - TimeDelta::minutes(1);
-            Recording { start, end: Some(end), complete: true, reason, ..row(id, camera, start) }
-        };
-        let all = [
-            ended(1, "all", Reason::Continuous, 1),
-            ended(2, "before", Reason::Continuous, 600),
-            ended(3, "motion", Reason::Motion, 1),
-        ];
-        all.iter().for_each(|row| index.put(row.clone()));
-        drop(index);
-        let index = place.open();
-        let report = repair_open(place.root(), &index);
-        assert_eq!((report.gaps, report.files), (1, 0));
-        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
-        assert_eq!(gap.camera, "all");
-        // To the microsecond, as the index keeps it.
-        assert_eq!(gap.start.timestamp_micros(), all[0].end.unwrap().timestamp_micros());
-    }
-
-    #[test]
-    fn a_crash_between_two_files_is_a_gap_and_one_that_was_known_is_not_two() {
-        let place = Place::new();
-        let now = clock::utc_now();
-        {
+        let end = minutes_ago(5);
+        place.open().set_open_gap("yard", Some((end, GapCause::Down)));
+        for _ in 0..2 {
             let index = place.open();
-            for (id, camera) in [(1, "yard"), (2, "door")] {
-                let row = Recording { reason: Reason::Continuous, ..row(id, camera, now - TimeDelta::seconds(4)) };
-                let bytes = place.write(&row, true);
-                index.put(Recording { bytes, ..closed(row) });
-            }
-            index.set_open_gap("door", Some((now - TimeDelta::seconds(1), GapCause::Disconnected)));
+            repair_open(place.root(), &index);
+            assert!(index.flush());
+            let expected = Gap { camera: "yard".into(), start: end, end: None, cause: GapCause::Down };
+            assert_eq!((index.live_gaps(), gaps(&index)), (vec![expected.clone()], vec![expected]));
         }
-        let index = place.open_after_crash();
-        repair_open(place.root(), &index);
-        let gaps: Vec<_> = gaps(&index).into_iter().map(|gap| (gap.camera, gap.cause)).collect();
-        assert_eq!(gaps, [("yard".to_owned(), GapCause::Down), ("door".to_owned(), GapCause::Disconnected)]);
     }
 
     #[test]
-    fn the_gap_of_a_run_that_recorded_nothing_goes_on() {
+    fn a_camera_that_was_back_when_the_process_was_killed_has_two_gaps() {
         let place = Place::new();
         let open = row(1, "yard", minutes_ago(5));
         place.write(&open, false);
         {
-            place.open().put(open);
+            let index = place.open();
+            index.set_open_gap("yard", Some((minutes_ago(6), GapCause::Disconnected)));
+            index.put(open.clone());
         }
-        let first_end = {
-            let index = place.open_after_crash();
-            repair_open(place.root(), &index);
-            gaps(&index)[0].end
-        };
-        let index = place.open();
-        repair_open(place.root(), &index);
-        let [gap] = &gaps(&index)[..] else { panic!("one gap") };
-        assert!(gap.end > first_end);
+        let index = place.open_after_crash();
+        assert_eq!(repair_open(place.root(), &index).gaps, 2);
+        assert!(index.flush());
+        let end = closed(open.clone()).end.unwrap();
+        let told: Vec<_> = gaps(&index).into_iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
+        assert_eq!(told, [(end, None, GapCause::Down), (minutes_ago(6), Some(open.start), GapCause::Disconnected)]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn replay(root: &Path, index: &Index, which: Days, stop: &AtomicBool) -> Res
     let mut replay = Replay { root, index, stop, changes: 0, done: Replayed::default() };
     for (day, folders) in days {
         let folded = replay.read(&journals, day, &folders, most_bytes);
-        replay.apply(folded)?;
+        replay.apply(folded, which)?;
     }
     replay.flush()?;
     if which == Days::All {
@@ -158,7 +158,7 @@ impl Replay<'_> {
         folded
     }
 
-    fn apply(&mut self, folded: Folded) -> Result<(), ReplayError> {
+    fn apply(&mut self, folded: Folded, which: Days) -> Result<(), ReplayError> {
         for Listed { seq, recording } in folded.recordings.into_values() {
             if self.is_missing(&recording)? {
                 self.index.restore(rounded(recording), seq);
@@ -167,7 +167,7 @@ impl Replay<'_> {
             }
         }
         for gap in folded.gaps.into_values() {
-            self.index.restore_gap(gap);
+            self.index.restore_gap(gap, which == Days::All);
             self.changed()?;
         }
         for id in folded.no_events {
@@ -222,6 +222,7 @@ fn rounded(recording: Recording) -> Recording {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::OnceLock;
 
     use chrono::TimeDelta;
     use proptest::prelude::*;
@@ -329,7 +330,10 @@ mod tests {
         let query = RecordingQuery { limit: 1000, ..RecordingQuery::default() };
         let mut gaps = index.gaps(&query).unwrap().items;
         gaps.sort_by_key(|gap| (gap.start, gap.camera.clone(), gap.cause.name()));
-        let scores = CAMERAS.map(|camera| index.scores(camera, minutes_ago(5000), minutes_ago(0)).unwrap());
+        // The same stretch each time: time goes on meanwhile.
+        static STRETCH: OnceLock<(DateTime<Utc>, DateTime<Utc>)> = OnceLock::new();
+        let (from, to) = *STRETCH.get_or_init(|| (minutes_ago(5000), minutes_ago(0)));
+        let scores = CAMERAS.map(|camera| index.scores(camera, from, to).unwrap());
         let events = index.events(&query).unwrap().items;
         Told { recordings: index.recordings(&query).unwrap().items, gaps, events, scores: scores.into() }
     }

@@ -272,7 +272,8 @@ impl<'a> Run<'a> {
     }
 
     fn candidate(&self, row: &Recording) -> Option<Candidate> {
-        if self.done_with.contains(&row.id) {
+        // A disk that is too full for the index keeps rows of what is deleted.
+        if self.done_with.contains(&row.id) || self.owner.is_some_and(|owner| owner.is_removed(row.id)) {
             return None;
         }
         let is_live = self.owner.is_some_and(|owner| owner.is_live(row.id));

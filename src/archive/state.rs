@@ -1,8 +1,8 @@
-//! What people decided: which recordings are protected, and who may see what ([`people`]). In `state.db` beside the
+//! What people decided: which recordings are protected, which events are none, and who may see what ([`people`]). In `state.db` beside the
 //! index, which no repair rewrites.
 //!
 //! Does not belong here: anything that files or journals can say again (`archive::index`). A recording is known by
-//! its path, which is the same whatever becomes of the index.
+//! its path and an event by its camera and begin, which are the same whatever becomes of the index.
 
 pub mod people;
 
@@ -17,11 +17,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::domain::label::{Label, Verdict};
+
 /// Its file in the archive's root.
 pub const FILE_NAME: &str = "state.db";
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE protected (
         path TEXT PRIMARY KEY,
@@ -31,6 +33,18 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT;
     ",
     people::TABLES,
+    "
+    CREATE TABLE labels (
+        camera TEXT NOT NULL,
+        from_us INTEGER NOT NULL,
+        to_us INTEGER NOT NULL,
+        verdict TEXT NOT NULL,
+        -- As the index had it then, for a person who looks.
+        event INTEGER NOT NULL,
+        since_us INTEGER NOT NULL,
+        PRIMARY KEY (camera, from_us)
+    ) STRICT, WITHOUT ROWID;
+    ",
 ];
 
 /// Why nothing can be known of, or changed in, what people decided.
@@ -50,7 +64,14 @@ pub struct StateDb {
 struct Loaded {
     /// Device and inode of the file that was read; None while there is none.
     file: Option<(u64, u64)>,
-    protected: Result<Protected, StateError>,
+    decided: Result<Decided, StateError>,
+}
+
+/// What was decided about recordings and events, at one moment.
+#[derive(Clone, Debug, Default)]
+struct Decided {
+    protected: Protected,
+    labels: Labels,
 }
 
 /// The protected recordings at one moment: since when, by path.
@@ -63,17 +84,34 @@ impl Protected {
     }
 }
 
+/// What people said of events, at one moment: by camera and begin in microseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Labels(Arc<BTreeMap<(String, i64), Label>>);
+
+impl Labels {
+    /// What was said of the event of this camera that began then.
+    pub fn verdict(&self, camera: &str, start: DateTime<Utc>) -> Option<Verdict> {
+        self.0.get(&(camera.to_owned(), start.timestamp_micros())).map(|label| label.verdict)
+    }
+
+    /// All of one camera, oldest first.
+    pub fn of_camera(&self, camera: &str) -> impl Iterator<Item = &Label> {
+        let first = (camera.to_owned(), i64::MIN);
+        self.0.range(first..).take_while(move |((of, _), _)| of == camera).map(|(_, label)| label)
+    }
+}
+
 impl StateDb {
     /// Of the archive with this root. The file is made when there is something to keep in it.
     pub fn of(archive_root: &Path) -> Self {
         let path = archive_root.join(FILE_NAME);
-        StateDb { path, loaded: Mutex::new(Loaded { file: None, protected: Ok(Protected::default()) }) }
+        StateDb { path, loaded: Mutex::new(Loaded { file: None, decided: Ok(Decided::default()) }) }
     }
 
     /// Which recordings are protected. A file that has changed hands (a disk that came late, a restored backup) is
     /// read again.
     pub fn protected(&self) -> Result<Protected, StateError> {
-        self.load().protected.clone()
+        Ok(self.load().decided.clone()?.protected)
     }
 
     /// Why they are not known, for the log and an alarm.
@@ -96,28 +134,52 @@ impl StateDb {
         self.change(|connection| connection.execute("DELETE FROM protected WHERE path = ?", [path]))
     }
 
+    /// What people said of events.
+    pub fn labels(&self) -> Result<Labels, StateError> {
+        Ok(self.load().decided.clone()?.labels)
+    }
+
+    /// Keeps what a person says of an event, in place of what was said before.
+    pub fn label(&self, label: &Label, event: i64, since: DateTime<Utc>) -> Result<(), StateError> {
+        let Label { camera, from, to, verdict } = label;
+        let (from_us, to_us, since_us) = (from.timestamp_micros(), to.timestamp_micros(), since.timestamp_micros());
+        self.change(|connection| {
+            connection.execute(
+                "INSERT OR REPLACE INTO labels (camera, from_us, to_us, verdict, event, since_us)
+                 VALUES (?, ?, ?, ?, ?, ?)",
+                params![camera, from_us, to_us, verdict.name(), event, since_us],
+            )
+        })
+    }
+
+    /// Takes back what was said of the event of this camera that began then.
+    pub fn unlabel(&self, camera: &str, start: DateTime<Utc>) -> Result<(), StateError> {
+        let sql = "DELETE FROM labels WHERE camera = ? AND from_us = ?";
+        self.change(|connection| connection.execute(sql, params![camera, start.timestamp_micros()]))
+    }
+
     fn change(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> Result<(), StateError> {
         let mut loaded = self.load();
         // What can't be read is not written to.
-        loaded.protected.clone()?;
+        loaded.decided.clone()?;
         let changed = open(&self.path).and_then(|connection| {
             change(&connection)?;
             read(&connection)
         });
-        let protected = changed.map_err(|error| self.error(&error.to_string()))?;
-        *loaded = Loaded { file: self.identity(), protected: Ok(protected) };
+        let decided = changed.map_err(|error| self.error(&error.to_string()))?;
+        *loaded = Loaded { file: self.identity(), decided: Ok(decided) };
         Ok(())
     }
 
     fn load(&self) -> MutexGuard<'_, Loaded> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let file = self.identity();
-        if loaded.file != file || loaded.protected.is_err() {
-            let protected = match file {
-                None => Ok(Protected::default()),
+        if loaded.file != file || loaded.decided.is_err() {
+            let decided = match file {
+                None => Ok(Decided::default()),
                 Some(_) => open(&self.path).and_then(|connection| read(&connection)),
             };
-            *loaded = Loaded { file, protected: protected.map_err(|error| self.error(&error.to_string())) };
+            *loaded = Loaded { file, decided: decided.map_err(|error| self.error(&error.to_string())) };
         }
         loaded
     }
@@ -174,13 +236,21 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn read(connection: &Connection) -> rusqlite::Result<Protected> {
+fn read(connection: &Connection) -> rusqlite::Result<Decided> {
+    let time = |us: i64| DateTime::from_timestamp_micros(us).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
     let mut statement = connection.prepare("SELECT path, since_us FROM protected")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, time(row.get(1)?))))?;
+    let protected = Protected(Arc::new(rows.collect::<rusqlite::Result<_>>()?));
+    let mut statement = connection.prepare("SELECT camera, from_us, to_us, verdict FROM labels")?;
     let rows = statement.query_map([], |row| {
-        let since = DateTime::from_timestamp_micros(row.get(1)?).unwrap_or(DateTime::<Utc>::UNIX_EPOCH);
-        Ok((row.get(0)?, since))
+        let (camera, from_us): (String, i64) = (row.get(0)?, row.get(1)?);
+        // A word of a newer version says nothing to this one.
+        let verdict = Verdict::from_name(&row.get::<_, String>(3)?);
+        let (from, to) = (time(from_us), time(row.get(2)?));
+        Ok(verdict.map(|verdict| ((camera.clone(), from_us), Label { camera, from, to, verdict })))
     })?;
-    Ok(Protected(Arc::new(rows.collect::<rusqlite::Result<_>>()?)))
+    let labels: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(Decided { protected, labels: Labels(Arc::new(labels.into_iter().flatten().collect())) })
 }
 
 #[cfg(test)]
@@ -204,6 +274,27 @@ mod tests {
         for state in [state, StateDb::of(folder.path())] {
             let protected = state.protected().unwrap();
             assert_eq!(protected.0.iter().collect::<Vec<_>>(), [(&"yard/1.mp4".to_owned(), &at(0))]);
+        }
+    }
+
+    #[test]
+    fn the_last_word_about_an_event_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDb::of(folder.path());
+        let label =
+            |camera: &str, from, verdict| Label { camera: camera.into(), from: at(from), to: at(from + 5), verdict };
+        state.label(&label("yard", 10, Verdict::Event), 1, at(90)).unwrap();
+        state.label(&label("yard", 10, Verdict::NotEvent), 1, at(91)).unwrap();
+        state.label(&label("yard", 2, Verdict::Event), 2, at(92)).unwrap();
+        state.label(&label("door", 10, Verdict::Event), 3, at(93)).unwrap();
+        state.label(&label("yard", 30, Verdict::Event), 4, at(94)).unwrap();
+        state.unlabel("yard", at(30)).unwrap();
+        for state in [state, StateDb::of(folder.path())] {
+            let labels = state.labels().unwrap();
+            let of_yard: Vec<Label> = labels.of_camera("yard").cloned().collect();
+            assert_eq!(of_yard, [label("yard", 2, Verdict::Event), label("yard", 10, Verdict::NotEvent)]);
+            assert_eq!(labels.verdict("door", at(10)), Some(Verdict::Event));
+            assert_eq!(labels.verdict("yard", at(30)), None);
         }
     }
 

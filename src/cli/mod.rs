@@ -1,5 +1,6 @@
 //! The command line: what each command takes, and how its end becomes an exit code.
 
+pub mod backtest;
 pub mod check;
 pub mod detect;
 pub mod import_pynvr;
@@ -61,6 +62,11 @@ enum Command {
         after_help = "Examples:\n  tarsier detect --json clip.mp4\n  tarsier detect 'rtsp://viewer:${PASSWORD}@192.0.2.10/live' --set detect.algorithm=seed\n  tarsier detect night.mkv --sheet events.png"
     )]
     Detect(detect::DetectArgs),
+    /// Replay stored video through the detector: what other values would have found, and how right that is
+    #[command(
+        after_help = "Examples:\n  tarsier backtest --camera front-door --from 2026-05-01 --set detect.fps=5 --sheet changes\n  tarsier backtest --labels clips/truth.json --sweep detect.algorithm=adaptive,seed\n  tarsier backtest --camera front-door --suggest"
+    )]
+    Backtest(backtest::BacktestArgs),
     /// Show what the detector sees: as a video, in a browser, and as a report
     #[command(
         after_help = "Examples:\n  tarsier inspect clip.mp4 --out panes.mp4 --set detect.algorithm=seed\n  tarsier inspect --camera config.d/front-door.yaml --serve"
@@ -104,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&config),
         Command::Check { effective } => Ok(check::run(&config, effective)),
         Command::Detect(arguments) => detect::run(&arguments, &config),
+        Command::Backtest(arguments) => backtest::run(&arguments, &config),
         Command::Inspect(arguments) => inspect::run(&arguments, &config),
         Command::Record(arguments) => record::run(&arguments, &config),
         Command::ImportPynvr(arguments) => import_pynvr::run(&arguments),

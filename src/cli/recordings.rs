@@ -125,7 +125,7 @@ fn on_archive(command: &RecordingsCommand, loaded: &Loaded, out: &mut dyn Write)
     }
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }

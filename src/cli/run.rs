@@ -17,6 +17,7 @@ use crate::actors::janitor::{self, Retention};
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Host, Reload, Shutdown, Supervisor};
+use crate::archive::backgrounds::Backgrounds;
 use crate::archive::home::Home;
 use crate::archive::index::Index;
 use crate::archive::{Archive, recovery};
@@ -67,7 +68,11 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let registry = Arc::new(Registry::default());
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let pool = Pool::start(cores).context("cannot start the detection threads")?;
-    let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone()));
+    let backgrounds = Backgrounds::start(archive.root(), archive.index().clone())
+        .context("cannot start the thread that keeps what is known of the cameras' scenes")?;
+    let mut shared = Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone());
+    shared.backgrounds = Some(Arc::clone(&backgrounds));
+    let shared = Arc::new(shared);
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
         .context("cannot start the threads that keep the archive in order")?;
@@ -93,6 +98,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         server.stop().await;
         anyhow::Ok(())
     });
+    backgrounds.stop();
     archive.stop();
     if let Err(error) = served {
         tracing::error!("{error:#}");

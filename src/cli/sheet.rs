@@ -99,13 +99,25 @@ impl Paper {
 
     /// Writes the sheet. Returns what to say of it.
     pub fn finish(self, foot: &str) -> Result<String, Trouble> {
-        let Paper { sheet, format, path, name, mut file, .. } = self;
-        let bytes = sheet.encode(format, foot).map_err(|error| Trouble::Ours(error.into()))?;
-        let written = file.write_all(&bytes).and_then(|()| name.finish());
-        written.map_err(|error| Trouble::Input(format!("cannot write {}: {error}", path.display())))?;
-        Ok(match sheet.counts() {
-            (shown, 0) => format!("{}: {shown} events", path.display()),
-            (shown, more) => format!("{}: the first {shown} events; {more} more had no place", path.display()),
-        })
+        let Paper { sheet, format, path, name, file, .. } = self;
+        write(&sheet, format, foot, &path, name, file)
     }
+}
+
+/// Writes a sheet into its file. Returns what to say of it.
+pub fn write(
+    sheet: &Sheet,
+    format: SheetFormat,
+    foot: &str,
+    path: &Path,
+    name: NewFile,
+    mut file: File,
+) -> Result<String, Trouble> {
+    let bytes = sheet.encode(format, foot).map_err(|error| Trouble::Ours(error.into()))?;
+    let written = file.write_all(&bytes).and_then(|()| name.finish());
+    written.map_err(|error| Trouble::Input(format!("cannot write {}: {error}", path.display())))?;
+    Ok(match sheet.counts() {
+        (shown, 0) => format!("{}: {shown} events", path.display()),
+        (shown, more) => format!("{}: the first {shown} events; {more} more had no place", path.display()),
+    })
 }

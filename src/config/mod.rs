@@ -3,25 +3,30 @@
 //! The way of a value: `text` reads a file, `tree` parses it into values that know their place (`${NAME}` filled
 //! in by `expand`), `settings` checks each against the `table` of keys and merges key by key, `camera` and
 //! `global` make the structures of [`crate::domain::config`] of them. `scan` finds the cameras' files,
-//! `effective` prints what holds and why.
+//! `effective` prints what holds and why. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
+//! passwords, `store` puts it into its place. `labels` reads what people said of their videos.
 //!
 //! All faults of all files are collected; none of them holds a password. What a changed configuration means for
 //! a running camera does not belong here.
 
 mod camera;
+pub mod edit;
 mod effective;
 mod expand;
 mod global;
+mod labels;
 mod places;
 mod problem;
 mod scan;
 mod settings;
+pub mod store;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tree;
 mod units;
+pub mod veil;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use labels::read as read_labels;
 pub use problem::Problem;
 pub use scan::is_camera_name;
 
@@ -254,7 +260,7 @@ pub fn refusal(path: &str, text: &str) -> Option<String> {
     };
     let content = Content::Scalar(Scalar { text: text.to_owned(), written: text.to_owned() });
     let mut problems = Vec::new();
-    Settings::default().put(key, &Node { at: Mark::option(path), content }, &mut problems);
+    Settings::default().put(key, &Node::without_text(Mark::option(path), content), &mut problems);
     problems.pop().map(|problem| match problem.hint {
         Some(hint) => format!("{} ({hint})", problem.what),
         None => problem.what,
@@ -287,7 +293,7 @@ fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: 
         // Written as in a file.
         let (tree, mut found) = tree::parse(&at.file, text, &*loaded.environment);
         problems.append(&mut found);
-        let nothing = Node { at: at.clone(), content: Content::Null };
+        let nothing = Node::without_text(at.clone(), Content::Null);
         return settings.put(key, &tree.unwrap_or(nothing), problems);
     }
     let content = match expand(text, &*loaded.environment) {
@@ -297,5 +303,5 @@ fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: 
             Content::Broken
         }
     };
-    settings.put(key, &Node { at: at.clone(), content }, problems);
+    settings.put(key, &Node::without_text(at.clone(), content), problems);
 }

@@ -92,24 +92,39 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
 
 /// None: the file is gone by now.
 fn read_camera(name: &str, path: &Path, loaded: &Loaded) -> Result<Option<(CameraConfig, Settings)>, Vec<Problem>> {
-    let Some((own, mut problems)) = read_own(path, loaded)? else {
-        return Ok(None);
-    };
+    match text::read(path).map_err(|problem| vec![problem])? {
+        Some(text) => camera_of(name, path, &text, loaded).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The camera that `text` is, or would be, as the file at `path`.
+pub(super) fn camera_of(
+    name: &str,
+    path: &Path,
+    text: &str,
+    loaded: &Loaded,
+) -> Result<(CameraConfig, Settings), Vec<Problem>> {
+    let (own, mut problems) = own_of(path, text, loaded)?;
     let settings = camera::merge(loaded.defaults.clone(), own);
     let camera = camera::build(name, &settings, &Mark::top(path), &loaded.folder, &mut problems);
     in_order(&mut problems);
     match camera {
-        Some(camera) if problems.is_empty() => Ok(Some((camera, settings))),
+        Some(camera) if problems.is_empty() => Ok((camera, settings)),
         _ => Err(problems),
     }
 }
 
 /// What a camera's file itself gives, and what is wrong with it. None: there is no such file.
 pub(super) fn read_own(path: &Path, loaded: &Loaded) -> Result<Option<(Settings, Vec<Problem>)>, Vec<Problem>> {
-    let Some(text) = text::read(path).map_err(|problem| vec![problem])? else {
-        return Ok(None);
-    };
-    let (tree, mut problems) = tree::parse(path, &text, &*loaded.environment);
+    match text::read(path).map_err(|problem| vec![problem])? {
+        Some(text) => own_of(path, &text, loaded).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn own_of(path: &Path, text: &str, loaded: &Loaded) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+    let (tree, mut problems) = tree::parse(path, text, &*loaded.environment);
     let tree = match tree {
         Some(tree) if !matches!(tree.content, Content::Null) => tree,
         _ => {
@@ -125,7 +140,7 @@ pub(super) fn read_own(path: &Path, loaded: &Loaded) -> Result<Option<(Settings,
     if broken || !matches!(tree.content, Content::Map(_)) {
         return Err(problems);
     }
-    Ok(Some((own, problems)))
+    Ok((own, problems))
 }
 
 /// Can a camera be called this? `[a-z0-9][a-z0-9_-]*`

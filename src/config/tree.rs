@@ -19,7 +19,39 @@ const DEEPEST: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub at: Mark,
+    pub extent: Extent,
     pub content: Content,
+}
+
+impl Node {
+    /// A value that stands in no text.
+    pub fn without_text(at: Mark, content: Content) -> Self {
+        Node { at, extent: Extent::default(), content }
+    }
+}
+
+/// From where to where a value goes in its text, in characters from 0; for those who edit it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    /// Of a text after `|` or `>`: where its first line begins.
+    pub start: usize,
+    /// Of a section or a list by indentation: somewhere behind its start; it ends with the last that is in it.
+    pub end: usize,
+    /// By indentation: no brackets, no quotes.
+    pub is_block: bool,
+}
+
+impl Extent {
+    fn of(span: &Span) -> Self {
+        Extent { start: span.start.index(), end: span.end.index(), is_block: false }
+    }
+
+    /// Only brackets have an end of their own.
+    fn end_at(&mut self, span: &Span) {
+        self.is_block = span.is_empty();
+        // The parser counts what follows on the line to the bracket.
+        self.end = span.start.index() + usize::from(!self.is_block);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +77,7 @@ pub(super) struct Scalar {
 pub(super) struct Entry {
     pub key: String,
     pub key_at: Mark,
+    pub key_extent: Extent,
     pub value: Node,
 }
 
@@ -53,6 +86,7 @@ pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Opti
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
         text,
+        chars: text.chars().collect(),
         file: file.into(),
         environment,
         anchors: BTreeMap::new(),
@@ -72,6 +106,7 @@ pub(super) fn parse(file: &Path, text: &str, environment: &Environment) -> (Opti
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     text: &'a str,
+    chars: Vec<char>,
     file: Arc<Path>,
     environment: &'a Environment,
     /// The value of each anchor and what it counts for.
@@ -129,6 +164,7 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Stop> {
         let at = self.mark(&span);
+        let mut extent = Extent::of(&span);
         let before = self.cost;
         let text_bytes = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
         self.count(&span, Cost { values: 1, text_bytes })?;
@@ -141,23 +177,46 @@ impl<'a> Builder<'a> {
                     return Err(self.stop(&span, "an alias of the value it is part of", "remove it"));
                 };
                 self.count(&span, cost)?;
-                return Ok(node);
+                return Ok(Node { extent, ..node });
             }
-            Event::Scalar(text, style, anchor, tag) => (anchor, tag, self.scalar(&at, &text, style)),
-            Event::SequenceStart(anchor, tag) => (anchor, tag, self.list(depth)?),
-            Event::MappingStart(anchor, tag) => (anchor, tag, self.map(depth)?),
+            Event::Scalar(text, style, anchor, tag) => {
+                match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => extent.is_block = true,
+                    ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => extent.end = self.quote_end(extent),
+                    ScalarStyle::Plain => {}
+                }
+                (anchor, tag, self.scalar(&at, &text, style))
+            }
+            Event::SequenceStart(anchor, tag) => (anchor, tag, self.list(depth, &mut extent)?),
+            Event::MappingStart(anchor, tag) => (anchor, tag, self.map(depth, &mut extent)?),
             _ => return Err(self.stop(&span, "not valid YAML: a value is missing", "remove what is around it")),
         };
         if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
             self.problems.push(at.problem("tags such as `!name` mean nothing here", "remove the tag".to_owned()));
         }
-        let node = Node { at, content };
+        let node = Node { at, extent, content };
         if anchor > 0 {
             let values = self.cost.values - before.values;
             let text_bytes = self.cost.text_bytes - before.text_bytes;
             self.anchors.insert(anchor, (node.clone(), Cost { values, text_bytes }));
         }
         Ok(node)
+    }
+
+    /// Behind the second quote of a text: the parser counts a comment behind it, too.
+    fn quote_end(&self, extent: Extent) -> usize {
+        let mut inside = (extent.start..extent.end).filter_map(|at| Some((at, *self.chars.get(at)?)));
+        let Some((_, quote)) = inside.find(|(_, c)| matches!(c, '"' | '\'')) else { return extent.end };
+        while let Some((at, c)) = inside.next() {
+            match c {
+                '\\' if quote == '"' => _ = inside.next(),
+                _ if c != quote => {}
+                // Twice is one of the text's.
+                '\'' if self.chars.get(at + 1) == Some(&quote) => _ = inside.next(),
+                _ => return at + 1,
+            }
+        }
+        extent.end
     }
 
     fn scalar(&mut self, at: &Mark, text: &str, style: ScalarStyle) -> Content {
@@ -173,25 +232,30 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Content, Stop> {
+    fn list(&mut self, depth: usize, extent: &mut Extent) -> Result<Content, Stop> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Content::List(items)),
+                (Event::SequenceEnd, span) => {
+                    extent.end_at(&span);
+                    return Ok(Content::List(items));
+                }
                 (event, span) => items.push(self.node(event, span, depth + 1)?),
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Content, Stop> {
+    fn map(&mut self, depth: usize, extent: &mut Extent) -> Result<Content, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut seen = HashSet::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
+                extent.end_at(&span);
                 return Ok(Content::Map(entries));
             }
             let key_at = self.mark(&span);
+            let key_extent = Extent::of(&span);
             let key = match &event {
                 Event::Scalar(text, ..) if is_plain_name(text) => Some(text.to_string()),
                 _ => None,
@@ -205,7 +269,7 @@ impl<'a> Builder<'a> {
                 value.at = key_at.clone();
             }
             match key {
-                Some(key) if seen.insert(key.clone()) => entries.push(Entry { key, key_at, value }),
+                Some(key) if seen.insert(key.clone()) => entries.push(Entry { key, key_at, key_extent, value }),
                 Some(key) => {
                     let first = entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.key_at.line);
                     let hint = format!("it is given in line {first} already; keep one of the two");
@@ -244,6 +308,6 @@ impl<'a> Builder<'a> {
 }
 
 /// A word that may be shown: no text with spaces, colons or an address in it.
-fn is_plain_name(text: &str) -> bool {
+pub(super) fn is_plain_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 40 && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }

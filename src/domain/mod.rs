@@ -1,7 +1,8 @@
 //! The pure core: values in, values and actions out.
 //!
 //! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
-//! detector, the motion and recorder state machines, backoff. Does not belong here: actix, libav, OpenCV, files, sockets, the wall
+//! detector and how well one does, the motion and recorder state machines, what is missing, backoff. Does not belong
+//! here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
 pub mod access;
@@ -10,7 +11,10 @@ pub mod backoff;
 pub mod camera;
 pub mod config;
 pub mod finding;
+pub mod judge;
+pub mod label;
 pub mod layout;
+pub mod missing;
 pub mod motion;
 pub mod recorder;
 pub mod recording;

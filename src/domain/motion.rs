@@ -99,6 +99,13 @@ impl Motion {
         if event.quiet_us >= self.minimal_duration_us { self.end() } else { None }
     }
 
+    /// The session needs no more warm-up: what it shows is known from before.
+    pub fn settle(&mut self) {
+        if let Some(time) = &mut self.session {
+            time.elapsed_us = time.elapsed_us.max(self.warm_up_us);
+        }
+    }
+
     /// Ends the open event, if there is one: the stream is over or detection is switched off.
     pub fn end(&mut self) -> Option<MotionChange> {
         let event = self.event.take()?;
@@ -180,6 +187,16 @@ mod tests {
                 MotionChange::Started { onset_us: 55 * S },
             ]
         );
+    }
+
+    #[test]
+    fn a_session_that_is_known_from_before_needs_no_warm_up() {
+        let mut motion = Motion::new(5 * S, 10 * S);
+        motion.settle();
+        assert_eq!(motion.look(1, 0, true), None, "nothing is known of a session that has not begun");
+        motion.settle();
+        assert_eq!(motion.look(1, S, true), Some(MotionChange::Started { onset_us: S }));
+        assert_eq!(changes(&mut motion, 2, &[(0, true), (1, true)]).len(), 1, "another one does");
     }
 
     #[test]

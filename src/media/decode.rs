@@ -72,6 +72,7 @@ pub struct LumaDecoder {
     shifted: Vec<u8>,
     counts: DecodeCounts,
     threads: usize,
+    without_loop_filter: bool,
 }
 
 /// The decoder of one description of a stream.
@@ -107,9 +108,11 @@ impl LumaDecoder {
         LumaDecoder::with_threads(std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS))
     }
 
-    fn with_threads(threads: usize) -> Self {
+    /// So many threads: the same pictures, each as many packets later as there are threads beyond the first.
+    pub fn with_threads(threads: usize) -> Self {
         LumaDecoder {
             threads,
+            without_loop_filter: false,
             open: None,
             awaits_keyframe: true,
             carrier: ffmpeg::Packet::empty(),
@@ -117,6 +120,12 @@ impl LumaDecoder {
             shifted: Vec::new(),
             counts: DecodeCounts::default(),
         }
+    }
+
+    /// Leaves out the filter that smooths the edges of blocks: quicker, and pictures that are not quite those that were
+    /// sent. Before the first packet.
+    pub fn leave_out_loop_filter(&mut self, left_out: bool) {
+        self.without_loop_filter = left_out;
     }
 
     /// Decodes the next packet and gives `look` each picture that is ready, in order of presentation. Audio is
@@ -192,11 +201,15 @@ impl LumaDecoder {
         match &mut self.open {
             Some(open) if open.fits(packet) => open.session = packet.session.id,
             _ => {
+                let mut decoder = open_decoder(&packet.stream.video, packet.length_prefixed, self.threads);
+                if let (Ok(decoder), true) = (&mut decoder, self.without_loop_filter) {
+                    decoder.skip_loop_filter(ffmpeg::codec::discard::Discard::All);
+                }
                 self.open = Some(Open {
                     session: packet.session.id,
                     stream: packet.stream.clone(),
                     length_prefixed: packet.length_prefixed,
-                    decoder: open_decoder(&packet.stream.video, packet.length_prefixed, self.threads),
+                    decoder,
                 })
             }
         }

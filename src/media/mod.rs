@@ -2,6 +2,7 @@
 //! a deadline; no unsafe leaks out.
 
 pub mod av;
+pub mod backtest;
 pub mod decode;
 pub mod detect;
 pub mod encode;

@@ -131,6 +131,45 @@ impl<'a> Iterator for Units<'a> {
     }
 }
 
+/// Is this picture one that no other needs to be decoded? H.265's are told with their temporal layer: those of higher
+/// ones may need it even so. None: others need it, or nobody knows.
+pub fn unneeded_layer(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> Option<u8> {
+    if codec == VideoCodec::Mjpeg {
+        return Some(0);
+    }
+    let mut layer = None;
+    for unit in units(data, length_prefixed) {
+        if !UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice) {
+            continue;
+        }
+        let is_unneeded = match codec {
+            VideoCodec::H264 => unit[0] >> 5 & 3 == 0,
+            // Sub-layer non-reference pictures have the even types below 16.
+            VideoCodec::H265 => matches!(unit[0] >> 1 & 0x3f, 0 | 2 | 4 | 6 | 8 | 10 | 12 | 14),
+            VideoCodec::Mjpeg | VideoCodec::Mpeg4 => false,
+        };
+        if !is_unneeded {
+            return None;
+        }
+        layer = Some(layer_of(codec, unit));
+    }
+    layer
+}
+
+/// The temporal layer of an access unit; 0 where there is only one.
+pub fn temporal_layer(codec: VideoCodec, data: &[u8], length_prefixed: bool) -> u8 {
+    let mut slices =
+        units(data, length_prefixed).filter(|unit| UnitKind::of(codec, unit).is_some_and(UnitKind::is_slice));
+    slices.next().map_or(0, |unit| layer_of(codec, unit))
+}
+
+fn layer_of(codec: VideoCodec, unit: &[u8]) -> u8 {
+    match (codec, unit.get(1)) {
+        (VideoCodec::H265, Some(second)) => (second & 7).saturating_sub(1),
+        _ => 0,
+    }
+}
+
 /// Where the next 00 00 01 begins.
 fn find_start_code(data: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -667,8 +706,7 @@ mod tests {
 
     #[test]
     fn a_slice_tells_whether_its_picture_began_before_it() {
-        let continues =
-            |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 0, 1, 6, 5, 0x80, 0, 0, 1][..], unit].concat());
+        let continues = |codec, unit: &[u8]| continues_picture(codec, &[&[0, 0, 1][..], unit].concat());
         assert!(continues(VideoCodec::H264, &[0x65, 0x40]) && continues(VideoCodec::H264, &[0x41, 0x02]));
         assert!(!continues(VideoCodec::H264, &[0x65, 0x88]) && !continues(VideoCodec::H264, &[0x67, 0x40]));
         assert!(continues(VideoCodec::H264, &[0x44, 0x80]), "a later partition");

@@ -4,7 +4,7 @@
 //! begins and ends ([`crate::domain::motion`]), the words below a picture.
 
 use opencv::core::{CV_8UC3, Mat, Point, Rect, Size};
-use opencv::imgproc::{LINE_AA, draw_contours};
+use opencv::imgproc::{LINE_AA, draw_contours, rectangle_points};
 use opencv::prelude::*;
 
 use super::decode::{DecodeError, LumaView};
@@ -12,6 +12,7 @@ use super::detect::{DetectError, Detector, Stage};
 use super::jpeg;
 use super::panes::{BACKGROUND, FAINT, GREEN, WORDS, fit, say, scalar, scaled_contours, turn, turned};
 use super::picture::{BgrView, Picture, ToBgr};
+use crate::domain::finding::Region;
 
 /// A picture fits into this.
 const TILE: (u32, u32) = (320, 240);
@@ -63,18 +64,48 @@ impl Sheet {
         if self.tiles.len() >= MOST_TILES || !is_larger {
             return Ok(());
         }
-        let (width, height) = fit((view.width, view.height), turned(TILE, self.quarter_turns));
-        // What libav can't scale (a picture of one pixel) is told as what it is: nothing to see.
-        let Ok(BgrView { data, .. }) = self.to_bgr.run(picture, width, height) else { return Ok(()) };
-        let line = Mat::new_rows_cols_with_data(height as i32, 3 * width as i32, data)?;
-        let mut tile = line.reshape(3, height as i32)?.try_clone()?;
+        let Some(mut tile) = self.small(view, picture)? else { return Ok(()) };
         if let Some(area) = detector.stage(Stage::Area) {
-            let contours = scaled_contours(area, width, height)?;
+            let contours = scaled_contours(area, tile.cols() as u32, tile.rows() as u32)?;
             let none = opencv::core::no_array();
             draw_contours(&mut tile, &contours, -1, scalar(GREEN), 1, LINE_AA, &none, i32::MAX, Point::default())?;
         }
         self.best = Some((changed_pixels, turn(tile, self.quarter_turns)?));
         Ok(())
+    }
+
+    /// The picture that stands for an event, with outlines of these places. `caption` is for below it: a short line in
+    /// ASCII.
+    pub fn put(
+        &mut self,
+        view: &LumaView,
+        picture: Picture,
+        places: &[Region],
+        caption: String,
+    ) -> Result<(), DetectError> {
+        if self.tiles.len() < MOST_TILES
+            && let Some(mut tile) = self.small(view, picture)?
+        {
+            let (width, height) = (tile.cols() as f32, tile.rows() as f32);
+            for place in places {
+                let corner = |x: f32, y: f32| Point::new((x * width) as i32, (y * height) as i32);
+                let (from, to) =
+                    (corner(place.left, place.top), corner(place.left + place.width, place.top + place.height));
+                rectangle_points(&mut tile, from, to, scalar(GREEN), 1, LINE_AA, 0)?;
+            }
+            self.best = Some((0, turn(tile, self.quarter_turns)?));
+        }
+        self.close(caption);
+        Ok(())
+    }
+
+    /// The picture in the size of a tile. None: libav can't scale it (a picture of one pixel), which is told as what it
+    /// is: nothing to see.
+    fn small(&mut self, view: &LumaView, picture: Picture) -> Result<Option<Mat>, DetectError> {
+        let (width, height) = fit((view.width, view.height), turned(TILE, self.quarter_turns));
+        let Ok(BgrView { data, .. }) = self.to_bgr.run(picture, width, height) else { return Ok(None) };
+        let line = Mat::new_rows_cols_with_data(height as i32, 3 * width as i32, data)?;
+        Ok(Some(line.reshape(3, height as i32)?.try_clone()?))
     }
 
     /// The event is over. `caption` is for below its picture: a short line in ASCII.

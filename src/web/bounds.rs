@@ -46,11 +46,23 @@ pub fn refusals(before: &Written, after: &Written) -> Vec<Refusal> {
 /// Is this a camera's address? What is asked for a picture over the network must be one.
 pub fn check_source(source: &str) -> Result<(), &'static str> {
     match SourceUrl::new(source).kind() {
+        SourceKind::Rtsp | SourceKind::Http if is_metadata(source) => {
+            Err("this is where clouds tell a machine its secrets, and no camera")
+        }
         SourceKind::Rtsp | SourceKind::Http => Ok(()),
         SourceKind::Device | SourceKind::File => {
             Err("files and devices of this machine are not for the network (rtsp, rtsps, http and https are)")
         }
     }
+}
+
+/// Does an address name the service by which clouds hand out a machine's credentials? A name that leads there is not
+/// known here; nothing of what it answers would be shown.
+fn is_metadata(source: &str) -> bool {
+    const NAMES: [&str; 4] = ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:a9fe:a9fe]", "metadata.google.internal"];
+    // Only web addresses are brought into one form: `http://2852039166/` is the first of these.
+    let address = source.split_once("://").and_then(|(_, rest)| url::Url::parse(&format!("http://{rest}")).ok());
+    address.as_ref().and_then(url::Url::host_str).is_some_and(|host| NAMES.contains(&host))
 }
 
 fn of_value(key: &str, value: &str) -> Option<&'static str> {
@@ -101,6 +113,13 @@ mod tests {
             assert_eq!(keys(&[], &[("source", source)]), ["source"], "{source}");
             assert_eq!(keys(&[], &[("source", "rtsp://h/"), ("detect_source", source)]), ["detect_source"], "{source}");
             assert!(check_source(source).is_err());
+        }
+        for host in
+            ["169.254.169.254", "2852039166", "169.254.169.254:80", "[fd00:ec2::254]", "u:p@metadata.google.internal"]
+        {
+            for scheme in ["http", "https", "rtsp", "RTSP"] {
+                assert!(check_source(&format!("{scheme}://{host}/latest")).is_err(), "{scheme} {host}");
+            }
         }
         for (key, value) in [
             ("password_file", "/etc/shadow"),

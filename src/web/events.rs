@@ -8,18 +8,22 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, StreamExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use utoipa::ToSchema;
 
+use super::body::Json;
 use super::doors::Who;
 use super::query::Query;
 use super::recordings::{self, check_camera, check_unprotected, is_protected};
 use super::{AppState, Problem, blocking};
 use crate::archive::index::{Index, IndexError};
+use crate::archive::state::Labels;
+use crate::clock;
 use crate::domain::camera::{Event, Reason};
 use crate::domain::finding::{Cause, Region};
+use crate::domain::label::{Label, Verdict};
 use crate::domain::recording::{EventFilter, MotionEvent, Page, Recording, RecordingQuery};
 
 /// How often a quiet stream says that it is alive; this also finds listeners that are gone.
@@ -46,6 +50,8 @@ pub struct ListedEvent {
     zones: Vec<String>,
     /// Where something moved in its strongest picture, in shares of the picture, the largest first.
     boxes: Vec<Region>,
+    /// What a person said of it: `event`, or `not-event` for a false alarm; null where nobody has.
+    label: Option<Verdict>,
     /// The ids of the recordings that hold some of it, oldest first.
     recordings: Vec<i64>,
     /// All of them are protected.
@@ -67,6 +73,24 @@ pub struct EventRow {
     /// The ids of the recordings that hold some of it, oldest first.
     pub recordings: Vec<i64>,
     pub is_protected: bool,
+    /// What a person said of it.
+    pub label: Option<Verdict>,
+}
+
+impl EventRow {
+    fn of(index: &Index, labels: &Labels, (event, recordings): (MotionEvent, Vec<i64>)) -> Result<Self, IndexError> {
+        let is_protected = !recordings.is_empty() && are_protected(index, &recordings)?;
+        let label = labels.verdict(&event.camera, event.start);
+        Ok(EventRow { event, recordings, is_protected, label })
+    }
+}
+
+/// What a person says of an event.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLabel {
+    /// `event`, or `not-event` for a false alarm.
+    verdict: Verdict,
 }
 
 /// A page of events, newest first.
@@ -112,14 +136,72 @@ pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) 
     Ok(HttpResponse::Ok().json(EventPage { events: page.items.into_iter().map(listed).collect(), next: page.next }))
 }
 
+/// Says of an event that it is one, or a false alarm: `tarsier backtest` holds detectors against that. Outlives the
+/// index, as protection does.
+#[utoipa::path(put, path = "/api/events/{id}/label", tag = "events", request_body = NewLabel, params(
+    ("id" = i64, Path, description = "the event's id"),
+), responses(
+    (status = 200, description = "it is kept", body = ListedEvent),
+    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "it still goes on", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn label(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+    body: Json<NewLabel>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    set_label(&state, &who, &id, Some(body.0.verdict)).await
+}
+
+/// Takes back what was said of an event.
+#[utoipa::path(delete, path = "/api/events/{id}/label", tag = "events", params(
+    ("id" = i64, Path, description = "the event's id"),
+), responses(
+    (status = 200, description = "nothing is said of it", body = ListedEvent),
+    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn unlabel(
+    state: web::Data<AppState>,
+    who: Who,
+    id: web::Path<String>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    set_label(&state, &who, &id, None).await
+}
+
+async fn set_label(
+    state: &AppState,
+    who: &Who,
+    id: &str,
+    verdict: Option<Verdict>,
+) -> Result<web::Json<ListedEvent>, Problem> {
+    let found = find(state, who, id).await?;
+    let MotionEvent { id, camera, start, end, .. } = found.0.clone();
+    let (index, of) = (state.index.clone(), camera.clone());
+    let label = match (verdict, end) {
+        (Some(verdict), Some(to)) => Some(Label { camera: camera.clone(), from: start, to, verdict }),
+        (Some(_), None) => {
+            return Err(Problem::conflict(format!("event {id} still goes on (say it when it is over)")));
+        }
+        (None, _) => None,
+    };
+    let set = move || match label {
+        Some(label) => index.state().label(&label, id, clock::utc_now()),
+        None => index.state().unlabel(&of, start),
+    };
+    blocking(set).await?.map_err(|error| Problem::internal(error.to_string()))?;
+    tracing::info!(camera, event = id, label = verdict.map(Verdict::name), who = who.name(), "asked over HTTP");
+    let row = state.ask(move |index| EventRow::of(index, &index.state().labels().unwrap_or_default(), found)).await?;
+    Ok(web::Json(listed(row)))
+}
+
 /// A page of events.
 pub async fn rows(state: &AppState, query: RecordingQuery, filter: EventFilter) -> Result<Page<EventRow>, Problem> {
     let page = state.ask(move |index| {
         let Page { items, next } = index.events_that(&query, &filter)?;
-        let items = items.into_iter().map(|(event, recordings)| {
-            let is_protected = !recordings.is_empty() && are_protected(index, &recordings)?;
-            Ok(EventRow { event, recordings, is_protected })
-        });
+        // While nobody knows what was said, nothing was.
+        let labels = index.state().labels().unwrap_or_default();
+        let items = items.into_iter().map(|found| EventRow::of(index, &labels, found));
         Ok(Page { items: items.collect::<Result<Vec<_>, IndexError>>()?, next })
     });
     page.await
@@ -226,7 +308,7 @@ fn wants_stream(request: &HttpRequest) -> bool {
 }
 
 fn listed(row: EventRow) -> ListedEvent {
-    let EventRow { event, recordings, is_protected: protected } = row;
+    let EventRow { event, recordings, is_protected: protected, label } = row;
     let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes } = event;
     let max_score = max_score.short_share();
     ListedEvent {
@@ -240,6 +322,7 @@ fn listed(row: EventRow) -> ListedEvent {
         cause,
         zones,
         boxes,
+        label,
         recordings,
         protected,
     }

@@ -7,6 +7,7 @@
 mod body;
 pub mod bounds;
 mod cached;
+mod camera_files;
 mod cameras;
 mod connections;
 mod doors;
@@ -21,6 +22,7 @@ mod multipart;
 mod openapi;
 mod page;
 mod panes;
+mod probe;
 mod problem;
 mod query;
 mod recordings;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use self::doors::{Doors, Who};
 use self::tls::Tls;
@@ -96,6 +98,11 @@ struct AppState {
     /// Pictures out of files that are made at one time.
     thumbnails: Arc<Semaphore>,
     live: live::Lives,
+    probes: probe::Probes,
+    /// May admins set over the network what is this machine's?
+    allow_local: bool,
+    /// Held while a camera's file is changed.
+    edits: Mutex<()>,
 }
 
 impl AppState {

@@ -8,7 +8,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::doors::COOKIE_NAME;
 use super::{
-    cameras, events, export, health, live, login, metrics, problem, recordings, routes, thumbnails, tokens, users,
+    camera_files, cameras, events, export, health, live, login, metrics, probe, problem, recordings, routes,
+    thumbnails, tokens, users,
 };
 use crate::domain::access::Right;
 
@@ -24,6 +25,14 @@ use crate::domain::access::Right;
         document,
         cameras::list,
         cameras::one,
+        camera_files::add,
+        camera_files::remove,
+        camera_files::config,
+        camera_files::put_config,
+        camera_files::patch_config,
+        camera_files::enable,
+        camera_files::disable,
+        probe::probe,
         cameras::snapshot,
         cameras::score,
         live::video,
@@ -45,6 +54,8 @@ use crate::domain::access::Right;
         thumbnails::of_recording,
         thumbnails::of_event,
         thumbnails::of_moment,
+        events::label,
+        events::unlabel,
         login::page,
         login::log_in,
         login::log_out,

@@ -5,8 +5,8 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
 use super::{
-    Problem, cameras, events, export, health, live, login, metrics, openapi, page, recordings, thumbnails, tokens,
-    users,
+    Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe, recordings,
+    thumbnails, tokens, users,
 };
 use crate::domain::access::Right;
 
@@ -39,7 +39,15 @@ routes! {
     GET View "/metrics" () => metrics::metrics,
     GET View "/api/openapi.json" () => openapi::document,
     GET View "/api/cameras" () => cameras::list,
+    POST Admin "/api/cameras" () => camera_files::add,
+    POST Admin "/api/cameras/probe" () => probe::probe,
     GET View "/api/cameras/{name}" () => cameras::one,
+    DELETE Admin "/api/cameras/{name}" () => camera_files::remove,
+    GET Admin "/api/cameras/{name}/config" () => camera_files::config,
+    PUT Admin "/api/cameras/{name}/config" () => camera_files::put_config,
+    PATCH Admin "/api/cameras/{name}/config" () => camera_files::patch_config,
+    POST Admin "/api/cameras/{name}/enable" () => camera_files::enable,
+    POST Admin "/api/cameras/{name}/disable" () => camera_files::disable,
     GET View "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
     GET View "/api/cameras/{name}/thumbnail.jpg" ("at") => thumbnails::of_moment,
     GET View "/api/cameras/{name}/score" ("from" "to") => cameras::score,
@@ -59,6 +67,8 @@ routes! {
     GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone") => events::events,
     DELETE Admin "/api/events/{id}" () => events::delete,
     GET View "/api/events/{id}/thumbnail.jpg" () => thumbnails::of_event,
+    PUT Admin "/api/events/{id}/label" () => events::label,
+    DELETE Admin "/api/events/{id}/label" () => events::unlabel,
     GET View "/api/gaps" ("camera" "from" "to" "limit" "cursor") => recordings::gaps,
     GET View "/api/alarms" () => cameras::alarms,
     GET Open "/login" ("next") => login::page,

@@ -9,11 +9,11 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::doors::Doors;
 use super::guard::{self, Own};
-use super::{AppState, WebContext, connections, live, routes, thumbnails};
+use super::{AppState, WebContext, connections, live, probe, routes, thumbnails};
 use crate::archive::state::people::PeopleDb;
 use crate::clock;
 use crate::domain::config::WebConfig;
@@ -50,7 +50,7 @@ pub struct RunningServer {
 /// Starts the server. Must be called inside the running actix System.
 pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
     let WebContext { registry, index, archive_root, note_folder, web, tls, snapshot, pool } = context;
-    let WebConfig { listen, address_file, names, .. } = web;
+    let WebConfig { listen, address_file, names, allow_local, .. } = web;
     let people = PeopleDb::of(&archive_root, &note_folder);
     let doors = Arc::new(Doors::new(people, listen.ip().is_loopback()));
     if !doors.are_guarded().await && !listen.ip().is_loopback() {
@@ -76,6 +76,9 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
         thumbnails: Arc::new(Semaphore::new(thumbnails::AT_A_TIME)),
         live: live::Lives::new(pool),
+        probes: probe::Probes::default(),
+        allow_local,
+        edits: Mutex::new(()),
     });
     let app = move || {
         App::new()

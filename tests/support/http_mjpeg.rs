@@ -54,7 +54,7 @@ impl MjpegServer {
             jpegs: jpegs(&output.stdout).map(<[u8]>::to_vec).collect(),
             fps: clip.fps,
             authorization: credentials
-                .map(|(user, password)| format!("Basic {}", base64(&format!("{user}:{password}")))),
+                .map(|(user, password)| format!("Basic {}", base64(format!("{user}:{password}")))),
             stop: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -152,10 +152,10 @@ fn serve(mut client: &TcpStream, shared: &Shared) {
     let _ = client.shutdown(Shutdown::Both);
 }
 
-pub fn base64(text: &str) -> String {
+pub fn base64(text: impl AsRef<[u8]>) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
+    for chunk in text.as_ref().chunks(3) {
         let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for digit in 0..4 {
             let value = word >> (18 - 6 * digit) & 63;

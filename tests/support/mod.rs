@@ -30,6 +30,8 @@
 //!
 //! * [`Clip`]: made with the ffmpeg command line, kept in `target/test-clips`.
 //! * [`RtspServer`], [`Mount`], [`MjpegServer`]: cameras. One port a mount.
+//! * [`NumberedCamera`]: a camera of which each picture can be told apart, at any rate.
+//! * [`Ledger`]: what became of each of its pictures.
 //! * [`Relay`]: the cable before one camera.
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
@@ -45,7 +47,10 @@ mod daemon;
 mod disk_layer;
 mod frames;
 mod http_mjpeg;
+mod index_rows;
+mod ledger;
 mod mounts;
+mod numbered;
 mod power_cut;
 mod relay;
 mod rtsp;
@@ -59,7 +64,10 @@ pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerE
 pub use disk_layer::SlowDisk;
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
 pub use http_mjpeg::{MjpegServer, base64};
+pub use index_rows::{differences, index_rows, lose_index};
+pub use ledger::{Ledger, TOLERANCE, Verdict, count};
 pub use mounts::{SmallDisk, check_ext4, in_own_mounts, snapshot};
+pub use numbered::{NumberedCamera, numbers_in};
 pub use power_cut::{Deed, Log, Loss, Recorder, What};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};

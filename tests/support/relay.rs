@@ -44,6 +44,7 @@ struct Shared {
 pub struct Relay {
     port: u16,
     listener: TcpListener,
+    refuses: AtomicBool,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -70,7 +71,7 @@ impl Relay {
             let (listener, shared) = (listener.try_clone().unwrap(), shared.clone());
             std::thread::spawn(move || accept(&listener, &shared))
         };
-        Relay { port, listener, shared, acceptor: Some(acceptor) }
+        Relay { port, listener, refuses: AtomicBool::new(false), shared, acceptor: Some(acceptor) }
     }
 
     pub fn port(&self) -> u16 {
@@ -90,9 +91,12 @@ impl Relay {
 
     /// New connections are refused, as by a machine where nobody listens; those there are go on.
     pub fn refuse(&self) {
-        // A listening socket that is shut down refuses, and keeps its port.
-        // SAFETY: the descriptor is our own open socket.
-        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RD) };
+        // A listening socket that is shut down refuses, and keeps its port. Done twice, all that it takes later would
+        // be shut down, too.
+        if !self.refuses.swap(true, Ordering::SeqCst) {
+            // SAFETY: the descriptor is our own open socket.
+            unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RD) };
+        }
     }
 
     /// Nothing passes, nothing is closed; new connections are taken and get nothing.
@@ -118,6 +122,7 @@ impl Relay {
     /// All is well again.
     pub fn heal(&self) {
         self.set(Fault::None);
+        self.refuses.store(false, Ordering::SeqCst);
         // SAFETY: the descriptor is our own bound socket; listening again on one that listens does nothing.
         let listening = unsafe { libc::listen(self.listener.as_raw_fd(), 64) };
         assert_eq!(listening, 0, "the relay listens again: {}", std::io::Error::last_os_error());

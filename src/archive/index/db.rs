@@ -235,6 +235,7 @@ impl Db {
             let entry = unless_its_own_fault(entry, || format!("gap {gap:?}"))?;
             entries.extend(entry.filter(|_| !is_noted));
         }
+        entries.extend(queue.no_gaps().iter().cloned().map(Entry::NoGap));
         for (camera, Waiting { what, is_noted }) in queue.open_gaps() {
             let opened = set_open_gap(&transaction, camera, what.as_ref())?;
             entries.extend(opened.into_iter().filter(|_| !is_noted));

@@ -59,6 +59,8 @@ pub(super) struct Queue {
     gaps: BTreeMap<GapKey, Waiting<Gap>>,
     /// By camera: the gap that goes on now, or that none does.
     open_gaps: BTreeMap<String, Waiting<Option<Gap>>>,
+    /// Gaps that the journal may have as going on, though the database never got them: what goes on is told anew.
+    no_gaps: Vec<Gap>,
     events: BTreeMap<i64, Waiting<MotionEvent>>,
     /// Events that go.
     no_events: BTreeMap<i64, Waiting<()>>,
@@ -102,6 +104,10 @@ impl Queue {
     /// Which gap of a camera goes on.
     pub fn set_open_gap(&mut self, camera: &str, gap: Option<Gap>) {
         self.open_gaps.insert(camera.to_owned(), Waiting::new(gap));
+    }
+
+    pub fn no_gaps(&self) -> &[Gap] {
+        &self.no_gaps
     }
 
     pub fn open_gaps(&self) -> impl Iterator<Item = (&str, &Waiting<Option<Gap>>)> {
@@ -178,6 +184,7 @@ impl Queue {
         self.events.values_mut().for_each(|event| event.is_noted = true);
         self.no_events.values_mut().for_each(|gone| gone.is_noted = true);
         self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
+        self.no_gaps.clear();
     }
 
     pub fn forgotten(&self) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
@@ -189,7 +196,11 @@ impl Queue {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.open_gaps.is_empty() && self.forgotten.is_empty() && !self.is_replayed
+        self.len() == 0
+            && self.open_gaps.is_empty()
+            && self.no_gaps.is_empty()
+            && self.forgotten.is_empty()
+            && !self.is_replayed
     }
 
     pub fn given_up(&self) -> u64 {
@@ -216,8 +227,13 @@ impl Queue {
             self.gaps.entry(key).or_insert(gap);
         }
         for (camera, gap) in failed.open_gaps {
-            self.open_gaps.entry(camera).or_insert(gap);
+            // Some of the lines may be in the journal.
+            self.no_gaps.extend(gap.what.clone());
+            self.open_gaps.entry(camera).or_insert(Waiting::new(gap.what));
         }
+        self.no_gaps.extend(failed.no_gaps);
+        self.no_gaps.sort_by(|one, other| (&one.camera, one.start).cmp(&(&other.camera, other.start)));
+        self.no_gaps.dedup();
         for (id, event) in failed.events {
             self.events.entry(id).or_insert(event);
         }
@@ -252,6 +268,8 @@ impl Queue {
             self.minutes.pop_first();
             self.given_up += 1;
         }
+        let too_many = self.no_gaps.len().saturating_sub(MOST);
+        self.no_gaps.drain(..too_many);
         while self.gaps.len() > MOST {
             self.gaps.pop_first();
             self.given_up += 1;
@@ -288,6 +306,25 @@ mod tests {
         let Some(Change::Put { recording, place: Place::ByStart }) = queue.get(1) else { panic!("{queue:?}") };
         assert_eq!(recording.bytes, 9);
         assert_eq!(queue.get(2), Some(&Change::Remove { of: Some(("a".into(), at(60))) }));
+    }
+
+    #[test]
+    fn a_gap_that_only_the_journal_may_have_is_taken_back_there() {
+        let open = |second| Gap { camera: "a".into(), start: at(second), end: None, cause: GapCause::DiskError };
+        let mut queue = Queue::default();
+        queue.set_open_gap("a", Some(open(1)));
+        for _ in 0..2 {
+            let mut failed = std::mem::take(&mut queue);
+            failed.noted();
+            queue.give_back(failed);
+        }
+        assert_eq!(queue.no_gaps(), [open(1)]);
+        let (_, waiting) = queue.open_gaps().next().unwrap();
+        assert_eq!((&waiting.what, waiting.is_noted), (&Some(open(1)), false), "and told anew while it goes on");
+        queue.set_open_gap("a", None);
+        assert_eq!(queue.no_gaps(), [open(1)]);
+        queue.noted();
+        assert_eq!(queue.no_gaps(), []);
     }
 
     #[test]

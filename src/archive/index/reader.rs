@@ -169,6 +169,21 @@ impl IndexReader {
         })
     }
 
+    /// The end of a camera's last recording, or of its last gap: up to there it is known what became of its time.
+    /// None: nothing of it is known.
+    pub fn covered_to(&self, camera: &str) -> Result<Option<DateTime<Utc>>, IndexError> {
+        let end = self.ask(|connection| {
+            let last = |sql: &str| -> rusqlite::Result<Option<i64>> {
+                connection.prepare_cached(sql)?.query_row([camera], |row| row.get(0)).optional()
+            };
+            let recorded =
+                last("SELECT end_us FROM recordings WHERE camera = ? AND end_us IS NOT NULL ORDER BY seq DESC, id DESC LIMIT 1")?;
+            let told = last("SELECT end_us FROM gaps WHERE camera = ? AND end_us IS NOT NULL ORDER BY start_us DESC LIMIT 1")?;
+            Ok(recorded.max(told))
+        });
+        Ok(end?.and_then(DateTime::from_timestamp_micros))
+    }
+
     /// Motion events, those that began last first, each with the recordings that hold some of it, oldest first.
     pub fn events(&self, query: &RecordingQuery) -> Result<Page<(MotionEvent, Vec<i64>)>, IndexError> {
         self.events_that(query, &EventFilter::default())

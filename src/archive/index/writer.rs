@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(2);
 
 pub(super) struct Writer {
     pub db: Option<Db>,
+    /// There was a database, and nobody has noticed yet that it is gone.
+    pub was_open: bool,
     /// Nothing is known of the whole file yet, or a reader met damage.
     pub unchecked: bool,
     pub journals: Journals,
@@ -29,6 +31,7 @@ impl Writer {
     pub fn run(mut self, shared: &Shared) {
         loop {
             let (mut queue, ask, up_to) = self.wait(shared);
+            let now = clock::utc_now();
             // A panic here must not end the only thread that writes: it counts as a failed try.
             let written = catch_unwind(AssertUnwindSafe(|| self.write(shared, &mut queue, ask))).unwrap_or_else(|_| {
                 self.db = None;
@@ -38,6 +41,9 @@ impl Writer {
                 // Before anybody is told: the last connection tidies its journal up.
                 shared.reader.renew();
                 self.db = None;
+            }
+            if written.is_ok() && shared.notes_alive.load(Ordering::SeqCst) {
+                shared.home.note(now);
             }
             let mut state = shared.lock();
             match written {
@@ -112,16 +118,18 @@ impl Writer {
         shared.home.check().map_err(|error| DbError::Failing(error.to_string()))?;
         if self.db.as_ref().is_some_and(|db| !db.in_place()) {
             self.db = None;
-            let what = format!("the index {} was taken away", shared.path.display());
-            tracing::error!("{what}: a new one is made from the journals and the files");
-            shared.lock().begun_anew(format!("{what} and is rebuilt from the journals and the files"));
-            shared.renewed();
+            self.was_open = false;
+            shared.taken_away();
         }
         let db = match &mut self.db {
             Some(db) => db,
             None => {
                 let (db, found) = Db::open(&shared.path)?;
                 shared.learn(&found);
+                // While the disk failed, nobody looked.
+                if std::mem::replace(&mut self.was_open, true) && found.new {
+                    shared.taken_away();
+                }
                 self.db.insert(db)
             }
         };

@@ -8,6 +8,7 @@
 mod align;
 mod blobs;
 mod light;
+mod memory;
 mod model;
 mod plane;
 mod tracks;
@@ -15,6 +16,7 @@ mod tracks;
 use self::align::Aligner;
 use self::blobs::{Blob, Labels};
 use self::light::{Drift, Exposure};
+pub use self::memory::Memory;
 use self::model::{Model, Owner};
 use self::tracks::{Rules, Seen, Tracks};
 use super::config::OnSceneChange;
@@ -33,6 +35,15 @@ const SCENE_SHARE: f32 = 0.5;
 const LEARN_S: f64 = 2.5;
 /// Nothing starts for so long after a switched light or another scene.
 const SETTLE_S: f64 = 1.5;
+
+/// A scene is worth remembering when it is known for so long.
+const KNOWN_S: f64 = 5.0;
+/// A scene that is remembered begins with so many seconds: it is not new, and not all that may happen to it has.
+const RECALLED_S: f64 = 1.5;
+/// A picture of which a larger share differs is not the scene that is remembered; nor one that has moved by more pixels
+/// of 320.
+const FIT_SHARE: f32 = 0.25;
+const FIT_SHIFT: f32 = 3.0;
 
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,11 +64,46 @@ pub struct Settings {
     pub zones: Vec<Zone>,
 }
 
+/// Which pictures are looked at: a grid in the stream's time, so that looks keep their rate whatever the pictures' is.
+/// It goes by the times alone, so whoever has packets can tell which of their pictures nobody will look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    step_us: i64,
+    last_us: i64,
+    due_us: i64,
+}
+
+impl Grid {
+    /// Of so many looks a second at most; the picture at `first_us` is the first one.
+    pub fn new(fps: u32, first_us: i64) -> Self {
+        let step_us = 1_000_000 / i64::from(fps.max(1));
+        Grid { step_us, last_us: first_us, due_us: first_us.saturating_add(step_us) }
+    }
+
+    /// Is there a look due at `pts_us`?
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        // A picture that comes a little early is taken: times are rounded on their way. One that jumps back is, too.
+        const EARLY_US: i64 = 2_000;
+        const BACK_US: i64 = 1_000_000;
+        pts_us >= self.due_us.saturating_sub(EARLY_US) || pts_us <= self.last_us.saturating_sub(BACK_US)
+    }
+
+    /// Goes on to a picture that is looked at; returns the microseconds since the last look.
+    pub fn advance(&mut self, pts_us: i64) -> i64 {
+        let behind_us = pts_us.saturating_sub(self.due_us).saturating_abs();
+        self.due_us = if behind_us > self.step_us { pts_us } else { self.due_us }.saturating_add(self.step_us);
+        let since_us = pts_us.saturating_sub(self.last_us);
+        self.last_us = pts_us;
+        since_us
+    }
+}
+
 /// Watches one stream of grey pictures.
 pub struct Adaptive {
-    step_us: i64,
     settings: Settings,
     state: Option<State>,
+    /// What the next picture is held against that begins anew.
+    remembered: Option<Memory>,
     verdict: Verdict,
 }
 
@@ -71,8 +117,7 @@ struct State {
     owners: Vec<Owner>,
     /// Cells that differ at this look and at the two before.
     marked: [Vec<bool>; 3],
-    last_us: i64,
-    due_us: i64,
+    grid: Grid,
     /// Seconds of the stream that were looked at, all steps forward added up.
     now: f64,
     shift: (f32, f32),
@@ -83,16 +128,12 @@ struct State {
     relearn_until: f64,
     /// An event that another scene interrupted goes on until then.
     latch_until: f64,
+    is_recalled: bool,
 }
 
 impl Adaptive {
     pub fn new(settings: Settings) -> Self {
-        Adaptive {
-            step_us: 1_000_000 / i64::from(settings.fps.max(1)),
-            settings,
-            state: None,
-            verdict: Verdict::default(),
-        }
+        Adaptive { settings, state: None, remembered: None, verdict: Verdict::default() }
     }
 
     /// Begins anew with the next picture.
@@ -101,14 +142,27 @@ impl Adaptive {
         self.verdict = Verdict::default();
     }
 
+    /// What is known of the scene, once it is known well.
+    pub fn memory(&self) -> Option<Memory> {
+        let state = self.state.as_ref()?;
+        let is_known = state.now >= KNOWN_S && state.now >= state.hold_until.max(state.relearn_until);
+        is_known.then(|| state.model.memory())
+    }
+
+    /// The next picture that begins anew goes on with this scene, if it shows it. If it does not, or has another size,
+    /// nothing is lost.
+    pub fn recall(&mut self, memory: Memory) {
+        self.remembered = Some(memory);
+    }
+
+    /// Does it go on with a scene that it remembered? Then nothing has to settle.
+    pub fn has_recalled(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.is_recalled)
+    }
+
     /// Is there a look due at `pts_us`? If not, what was found last still holds.
     pub fn is_due(&self, pts_us: i64) -> bool {
-        // A picture that comes a little early is taken: times are rounded on their way. One that jumps back is, too.
-        const EARLY_US: i64 = 2_000;
-        const BACK_US: i64 = 1_000_000;
-        self.state.as_ref().is_none_or(|state| {
-            pts_us >= state.due_us.saturating_sub(EARLY_US) || pts_us <= state.last_us.saturating_sub(BACK_US)
-        })
+        self.state.as_ref().is_none_or(|state| state.grid.is_due(pts_us))
     }
 
     /// What was found last.
@@ -127,12 +181,17 @@ impl Adaptive {
         }
         match &mut self.state {
             Some(state) if (state.model.width, state.model.height) == (width, height) => {
-                let dt = state.advance(pts_us, self.step_us);
+                let dt = state.advance(pts_us);
                 self.verdict = state.look(bytes, dt, &self.settings);
             }
             state => {
-                *state = Some(State::new(bytes, width, height, pts_us, self.step_us, &self.settings));
-                self.verdict = Verdict::default();
+                let new = || State::new(bytes, width, height, pts_us, &self.settings);
+                let remembered =
+                    self.remembered.take().filter(|memory| (memory.width, memory.height) == (width, height));
+                let recalled = remembered.and_then(|memory| new().recalled(&memory, bytes, &self.settings));
+                let (begun, verdict) = recalled.unwrap_or_else(|| (new(), Verdict::default()));
+                *state = Some(begun);
+                self.verdict = verdict;
             }
         }
         &self.verdict
@@ -164,7 +223,7 @@ impl Adaptive {
 }
 
 impl State {
-    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, step_us: i64, settings: &Settings) -> Self {
+    fn new(bytes: &[u8], width: usize, height: usize, pts_us: i64, settings: &Settings) -> Self {
         let mut model = Model::new(bytes, width, height);
         model.mask(zone::unmasked(&settings.masks, width, height));
         model.threshold_factors = zone::threshold_factors(&settings.zones, width, height);
@@ -177,24 +236,31 @@ impl State {
             tracks: Tracks::default(),
             owners: vec![Owner::Background; columns * rows],
             marked: [(); 3].map(|()| vec![false; columns * rows]),
-            last_us: pts_us,
-            due_us: pts_us.saturating_add(step_us),
+            grid: Grid::new(settings.fps, pts_us),
             now: 0.0,
             shift: (0.0, 0.0),
             shake: 0.0,
             hold_until: LEARN_S,
             relearn_until: 0.0,
             latch_until: 0.0,
+            is_recalled: false,
         }
     }
 
+    /// Goes on with what is remembered, from the first picture on; None: the picture shows something else.
+    fn recalled(mut self, memory: &Memory, bytes: &[u8], settings: &Settings) -> Option<(Self, Verdict)> {
+        self.model.recall(memory);
+        (self.now, self.hold_until, self.is_recalled) = (RECALLED_S, 0.0, true);
+        let dt = 1.0 / settings.fps.max(1) as f32;
+        let verdict = self.look(bytes, dt, settings);
+        let moved = self.shift.0.hypot(self.shift.1) * 320.0 / self.model.width as f32;
+        let is_other = verdict.finding.cause == Some(Cause::SceneChange) || verdict.changed > FIT_SHARE;
+        (!is_other && moved <= FIT_SHIFT).then_some((self, verdict))
+    }
+
     /// Goes on to `pts_us`; returns the seconds since the last look.
-    fn advance(&mut self, pts_us: i64, step_us: i64) -> f32 {
-        let behind_us = pts_us.saturating_sub(self.due_us).saturating_abs();
-        // On a grid, so that looks keep their rate whatever the pictures' is.
-        self.due_us = if behind_us > step_us { pts_us } else { self.due_us }.saturating_add(step_us);
-        let step_us = pts_us.saturating_sub(self.last_us).clamp(10_000, 1_000_000);
-        self.last_us = pts_us;
+    fn advance(&mut self, pts_us: i64) -> f32 {
+        let step_us = self.grid.advance(pts_us).clamp(10_000, 1_000_000);
         self.now += step_us as f64 / 1e6;
         step_us as f32 / 1e6
     }

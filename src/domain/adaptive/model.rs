@@ -5,6 +5,7 @@
 
 use super::blobs::{Blob, Labels};
 use super::light::Exposure;
+use super::memory::Memory;
 use super::plane::Plane;
 use super::tracks::{Rect, Seen, Signs};
 
@@ -31,6 +32,8 @@ const BY_DEVIATION: f32 = 4.0;
 const BY_NOISE: f32 = 4.5;
 /// Of Gaussian noise, the standard deviation by the median of absolute values.
 const SIGMA: f32 = 1.48;
+/// After so many looks a picture counts by its time alone.
+const KNOWN_LOOKS: u32 = 1000;
 /// Largest deviation that is learned from what comes and goes.
 const COMES_AND_GOES: f32 = 40.0;
 
@@ -94,6 +97,22 @@ impl Model {
         model.deviation.data.fill(1.5);
         model.adopt();
         model
+    }
+
+    /// What is worth remembering.
+    pub fn memory(&self) -> Memory {
+        let (background, deviation) = (self.background.data.clone(), self.deviation.data.clone());
+        Memory { width: self.width, height: self.height, background, deviation, noise: self.noise }
+    }
+
+    /// Takes what is remembered for what is known; it is of this size.
+    pub fn recall(&mut self, memory: &Memory) {
+        self.background.data.copy_from_slice(&memory.background);
+        self.recent.data.copy_from_slice(&memory.background);
+        self.deviation.data.copy_from_slice(&memory.deviation);
+        self.noise = memory.noise;
+        // No single picture may change much of it any more.
+        self.looks = KNOWN_LOOKS;
     }
 
     /// Cells of 2x2 pixels: columns and rows.

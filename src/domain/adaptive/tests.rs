@@ -519,3 +519,83 @@ fn a_sensitive_zone_sees_what_elsewhere_is_too_faint() {
     let levels = [10, 50, 80].map(|level| motion(&faint(level)));
     assert!(levels[0].is_none() && levels[2].is_some(), "{levels:?}");
 }
+
+/// A detector that has seen the wall for so long that it knows it, and what it remembers of it, through its bytes.
+fn remembered(noise: f32) -> Memory {
+    let mut detector = detector();
+    watch(&mut detector, f64::from(FPS), 7.0, noise, |_, _| {});
+    let memory = detector.memory().expect("it knows the wall");
+    let bytes = memory.to_bytes();
+    assert_eq!(bytes.len(), 8 + 3 * WIDTH * HEIGHT);
+    let again = Memory::from_bytes(&bytes).expect("they are its bytes");
+    assert_eq!(again.to_bytes(), bytes);
+    again
+}
+
+fn recalled(memory: &Memory, seconds: f64, draw: impl FnMut(f64, &mut Picture)) -> (bool, Vec<(f64, Verdict)>) {
+    let mut detector = detector();
+    detector.recall(memory.clone());
+    let found = watch(&mut detector, f64::from(FPS), seconds, 2.0, draw);
+    (detector.has_recalled(), found)
+}
+
+#[test]
+fn who_moves_in_the_first_second_of_a_known_scene_is_seen() {
+    let memory = remembered(2.0);
+    // On their way already in the first picture.
+    let walk = |at: f64, picture: &mut Picture| picture.person(40.0 + 24.0 * at as f32);
+    let (has_recalled, found) = recalled(&memory, 2.0, walk);
+    assert!(has_recalled);
+    let (first, _) = motion(&found).expect("motion");
+    assert!(first <= 1.0, "found at {first}");
+    assert_eq!(motion(&look_at(2.0, 2.0, walk)), None, "of a scene that is not known nothing is said so early");
+}
+
+#[test]
+fn a_known_scene_that_is_still_is_still_in_another_light_and_with_something_new_in_it_too() {
+    let memory = remembered(2.0);
+    let (has_recalled, found) = recalled(&memory, 3.0, |_, picture| picture.each(|_, _, grey| 1.08 * grey - 4.0));
+    assert!(has_recalled);
+    assert_still(&found);
+    // Somebody came in between, and stands there.
+    let (has_recalled, found) = recalled(&memory, 3.0, |_, picture| picture.person(60.0));
+    assert!(has_recalled);
+    assert_still(&found);
+}
+
+#[test]
+fn another_scene_is_learned_as_a_new_one() {
+    let memory = remembered(2.0);
+    // Turned about; moved; with the light switched.
+    let wall = Picture::wall();
+    let turned = |_: f64, picture: &mut Picture| {
+        picture.each(|x, y, _| wall.grey[(HEIGHT - 1 - y as usize) * WIDTH + (WIDTH / 2 + x as usize) % WIDTH]);
+    };
+    let moved = |_: f64, picture: &mut Picture| {
+        picture.each(|x, y, _| wall.grey[y as usize * WIDTH + (x as usize + 4).min(WIDTH - 1)]);
+    };
+    let switched = |_: f64, picture: &mut Picture| picture.each(|_, _, grey| 0.5 * grey);
+    for (name, draw) in [("turned", &turned as &dyn Fn(f64, &mut Picture)), ("moved", &moved), ("switched", &switched)]
+    {
+        let (has_recalled, found) = recalled(&memory, 4.0, draw);
+        assert!(!has_recalled, "{name}");
+        assert_still(&found);
+    }
+    let mut smaller = detector();
+    smaller.recall(memory);
+    smaller.look(&vec![90; 64 * 48], 64, 48, 0);
+    assert!(!smaller.has_recalled());
+}
+
+#[test]
+fn what_is_hardly_known_is_not_remembered_and_other_bytes_are_no_memory() {
+    let mut detector = detector();
+    watch(&mut detector, f64::from(FPS), 3.0, 2.0, |_, _| {});
+    assert_eq!(detector.memory(), None);
+    let bytes =
+        Memory { width: 2, height: 1, background: vec![9.0; 2], deviation: vec![1.5; 2], noise: 1.0 }.to_bytes();
+    assert!(Memory::from_bytes(&bytes).is_some());
+    for wrong in [&bytes[1..], &bytes[..bytes.len() - 1], &[], &[255; 14], &[&bytes[..], &[0]].concat()] {
+        assert_eq!(Memory::from_bytes(wrong), None, "{wrong:?}");
+    }
+}

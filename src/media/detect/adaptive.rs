@@ -8,17 +8,17 @@ use std::cell::OnceCell;
 use opencv::prelude::*;
 
 use super::scale::Scaled;
-use super::{DetectError, Score, Stage, StageView};
+use super::{DetectError, Score, Stage, StageView, compared_width};
 use crate::domain::adaptive::{Adaptive, LEAST_SHARE, Settings};
 use crate::domain::config::DetectConfig;
 use crate::media::decode::LumaView;
 
 /// Finer pictures show noise, not more of what moves.
-const WIDEST: u32 = 320;
+pub(super) const WIDEST: u32 = 320;
 
 pub(super) struct AdaptiveStages {
     scaled: Scaled,
-    adaptive: Adaptive,
+    pub(super) adaptive: Adaptive,
     /// Drawn when somebody asks for them: difference, changed, followed, moving.
     drawn: [OnceCell<Vec<u8>>; 4],
 }
@@ -26,7 +26,7 @@ pub(super) struct AdaptiveStages {
 impl AdaptiveStages {
     pub fn new(config: &DetectConfig) -> Self {
         AdaptiveStages {
-            scaled: Scaled::to(config.width.min(WIDEST)),
+            scaled: Scaled::to(compared_width(config)),
             adaptive: Adaptive::new(Settings {
                 fps: config.fps,
                 on_scene_change: config.on_scene_change,
@@ -35,6 +35,10 @@ impl AdaptiveStages {
             }),
             drawn: Default::default(),
         }
+    }
+
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        self.adaptive.is_due(pts_us)
     }
 
     pub fn forget(&mut self) {

@@ -11,12 +11,15 @@ mod stages;
 
 use std::sync::Once;
 
+use opencv::prelude::*;
 use thiserror::Error;
 
 use self::adaptive::AdaptiveStages;
+use self::scale::Scaled;
 use self::stages::Stages;
 pub use self::stages::{Stage, StageView};
 use super::decode::LumaView;
+use crate::domain::adaptive::Memory;
 use crate::domain::config::{Algorithm, Area, DetectConfig};
 use crate::domain::finding::{Cause, Finding};
 
@@ -80,6 +83,37 @@ impl Detector {
         }
     }
 
+    /// Is there more to do for a picture at this time of the session than to say again what was found last?
+    pub fn is_due(&self, pts_us: i64) -> bool {
+        match &self.kind {
+            Kind::Seed { .. } => true,
+            Kind::Adaptive(stages) => stages.is_due(pts_us),
+        }
+    }
+
+    /// What is known of the scene, where that is worth remembering (`adaptive`).
+    pub fn memory(&self) -> Option<Memory> {
+        match &self.kind {
+            Kind::Seed { .. } => None,
+            Kind::Adaptive(stages) => stages.adaptive.memory(),
+        }
+    }
+
+    /// The next session goes on with this scene, if its first picture shows it (`adaptive`).
+    pub fn recall(&mut self, memory: Memory) {
+        if let Kind::Adaptive(stages) = &mut self.kind {
+            stages.adaptive.recall(memory);
+        }
+    }
+
+    /// Does the session go on with a scene that was known before it? Then it needs no warm-up.
+    pub fn has_recalled(&self) -> bool {
+        match &self.kind {
+            Kind::Seed { .. } => false,
+            Kind::Adaptive(stages) => stages.adaptive.has_recalled(),
+        }
+    }
+
     /// Forgets the pictures before, after a jump in the stream.
     pub fn forget(&mut self) {
         match &mut self.kind {
@@ -103,6 +137,33 @@ impl Detector {
             Kind::Seed { stages, .. } => stages.view(stage),
             Kind::Adaptive(stages) => stages.view(stage),
         }
+    }
+}
+
+/// Scales pictures for several detectors that compare pictures of the same width: to each of them it is as if it had
+/// scaled them itself.
+pub struct SharedScaler(Scaled);
+
+impl SharedScaler {
+    /// For the detectors with configurations of this [`compared_width`].
+    pub fn to(width: u32) -> Self {
+        SharedScaler(Scaled::to(width))
+    }
+
+    pub fn scale<'a>(&'a mut self, view: &LumaView<'_>) -> Result<LumaView<'a>, DetectError> {
+        self.0.take(view)?;
+        let (width, height) = (self.0.size.width as u32, self.0.size.height as u32);
+        let data = self.0.picture.data_bytes()?;
+        let LumaView { pts_us, session, full_range, .. } = *view;
+        Ok(LumaView { width, height, stride: width as usize, data, pts_us, session, full_range })
+    }
+}
+
+/// Width in pixels of the pictures that a detector compares.
+pub fn compared_width(config: &DetectConfig) -> u32 {
+    match config.algorithm {
+        Algorithm::Seed => config.width,
+        Algorithm::Adaptive => config.width.min(adaptive::WIDEST),
     }
 }
 

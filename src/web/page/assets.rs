@@ -45,6 +45,11 @@ assets! {
     "strip.js" "text/javascript; charset=utf-8",
     "users.js" "text/javascript; charset=utf-8",
     "events.js" "text/javascript; charset=utf-8",
+    "rows.js" "text/javascript; charset=utf-8",
+    "fresh.js" "text/javascript; charset=utf-8",
+    "actions.js" "text/javascript; charset=utf-8",
+    "cameras.js" "text/javascript; charset=utf-8",
+    "camera.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }
 

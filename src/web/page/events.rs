@@ -13,6 +13,7 @@ use super::tables::refused;
 use crate::domain::access::Right;
 use crate::domain::camera::Reason;
 use crate::domain::finding::Cause;
+use crate::domain::label::Verdict;
 use crate::domain::recording::{MotionEvent, Page, RecordingQuery};
 use crate::web::doors::Who;
 use crate::web::events::{self, EventRow};
@@ -146,13 +147,13 @@ fn address(query: &Query<'_>, cursor: Option<&str>) -> String {
 }
 
 fn row(out: &mut String, row: &EventRow, is_admin: bool) {
-    let EventRow { event, recordings, is_protected } = row;
+    let EventRow { event, recordings, is_protected, label } = row;
     let MotionEvent { id, camera, start, end, zones, .. } = event;
     let ids = recordings.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
     let length = end.map_or("goes on".to_owned(), |end| length(end - *start));
     let moment = moment(camera, *start);
     // `data-is` says all that the row may change in.
-    let is = format!("{length}, {ids}, {is_protected}, {:?}, {}", event.cause, zones.join(" "));
+    let is = format!("{length}, {ids}, {is_protected}, {label:?}, {:?}, {}", event.cause, zones.join(" "));
     let name = Text(camera);
     let _ = writeln!(
         out,
@@ -196,6 +197,13 @@ fn row(out: &mut String, row: &EventRow, is_admin: bool) {
         let _ = writeln!(out, "<button class=\"button\" type=\"button\" data-do=\"protect\">{word}</button>");
     }
     if is_admin && end.is_some() {
+        for (verdict, words) in [(Verdict::Event, "Right"), (Verdict::NotEvent, "False alarm")] {
+            let (name, is_said) = (verdict.name(), *label == Some(verdict));
+            let _ = writeln!(
+                out,
+                "<button class=\"button\" type=\"button\" data-do=\"{name}\" aria-pressed=\"{is_said}\">{words}</button>"
+            );
+        }
         out.push_str("<button class=\"button danger\" type=\"button\" data-do=\"delete\">Delete</button>\n");
     }
     out.push_str("</div></li>\n");

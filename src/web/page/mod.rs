@@ -2,9 +2,11 @@
 //!
 //! A page is a fragment of HTML in `www/`, a script beside it, and a row in [`PAGES`]. Names in double braces in a
 //! fragment are filled by [`fill`]. Belongs here: which pages there are and the shell around them. Does not belong
-//! here: what a page's tables say ([`tables`]), the files that go out as they are ([`assets`]).
+//! here: what a page's tables say ([`tables`],
+//! [`cameras`]), the files that go out as they are ([`assets`]).
 
 mod assets;
+mod cameras;
 mod events;
 mod html;
 mod people;
@@ -13,9 +15,9 @@ mod tables;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::html::Text;
-use super::AppState;
 use super::doors::Who;
 use super::query::Query;
+use super::{AppState, Problem};
 use crate::domain::access::Right;
 
 /// One page.
@@ -64,7 +66,15 @@ pub const PAGES: &[Page] = &[
         title: "Cameras",
         nav: "cameras",
         html: include_str!("../www/cameras.html"),
-        script: "shell.js",
+        script: "cameras.js",
+    },
+    Page {
+        path: "/cameras/{name}",
+        right: Right::View,
+        title: "Camera",
+        nav: "cameras",
+        html: "{{camera}}",
+        script: "camera.js",
     },
     Page {
         path: "/system",
@@ -101,16 +111,30 @@ pub fn right(path: &str) -> Option<Right> {
     page.or_else(|| (path == assets::PATTERN).then_some(Right::Open))
 }
 
-async fn show(page: &'static Page, state: web::Data<AppState>, who: Who, request: HttpRequest) -> HttpResponse {
-    let query = Query::of_form(&request);
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(render(page, &state, &who, &query).await)
+/// What an address says beside the page's name.
+struct Asked<'a> {
+    query: Query<'a>,
+    /// Empty where the address names no camera: then nobody asks for it.
+    camera: &'a str,
+}
+
+async fn show(
+    page: &'static Page,
+    state: web::Data<AppState>,
+    who: Who,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let camera = request.match_info().get("name").unwrap_or_default();
+    let asked = Asked { query: Query::of_form(&request), camera };
+    let html = render(page, &state, &who, &asked).await?;
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html))
 }
 
 /// The shell, with the page in it.
-async fn render(page: &Page, state: &AppState, who: &Who, query: &Query<'_>) -> String {
-    let main = fill(page.html, state, who, query).await;
+async fn render(page: &Page, state: &AppState, who: &Who, asked: &Asked<'_>) -> Result<String, Problem> {
+    let main = fill(page.html, state, who, asked).await?;
     let lit = format!("data-nav=\"{}\"", page.nav);
-    SHELL
+    let html = SHELL
         .replace("{{title}}", page.title)
         .replace("{{script}}", page.script)
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
@@ -118,7 +142,8 @@ async fn render(page: &Page, state: &AppState, who: &Who, query: &Query<'_>) -> 
         .replace("{{alarms}}", &tables::alarm_count(&state.alarms(who)))
         .replace(&lit, &format!("{lit} aria-current=\"page\""))
         // Last: nothing in it is taken for a name of the shell's.
-        .replacen("{{main}}", &main, 1)
+        .replacen("{{main}}", &main, 1);
+    Ok(html)
 }
 
 /// The way out for somebody who is logged in.
@@ -132,33 +157,37 @@ fn log_out(name: &str) -> String {
 }
 
 /// Fills the names in a page's fragment.
-async fn fill(fragment: &str, state: &AppState, who: &Who, query: &Query<'_>) -> String {
+async fn fill(fragment: &str, state: &AppState, who: &Who, asked: &Asked<'_>) -> Result<String, Problem> {
     let mut out = String::with_capacity(2 * fragment.len());
     let mut rest = fragment;
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((name, after)) = after.split_once("}}") else { break };
         out.push_str(before);
-        out.push_str(&part(name, state, who, query).await);
+        out.push_str(&part(name, state, who, asked).await?);
         rest = after;
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
 /// What a name in a fragment stands for.
-async fn part(name: &str, state: &AppState, who: &Who, query: &Query<'_>) -> String {
-    let cameras = || state.cameras(who).iter().map(|entry| entry.status()).collect::<Vec<_>>();
-    match name {
-        "tiles" => tables::tiles(&cameras()),
-        "cameras" => tables::cameras(&cameras()),
+async fn part(name: &str, state: &AppState, who: &Who, asked: &Asked<'_>) -> Result<String, Problem> {
+    let all = || state.cameras(who).iter().map(|entry| entry.status()).collect::<Vec<_>>();
+    Ok(match name {
+        "tiles" => tables::tiles(&all()),
+        "cameras" => tables::cameras(&all(), cameras::is_admin(who)),
+        "camera-list" => cameras::list(state, who).await,
+        "camera-form" => cameras::form(who).to_owned(),
+        "camera" => cameras::one(state, who, asked.camera).await?,
+        "first" => cameras::first(who).to_owned(),
         "alarms" => tables::alarms(&state.alarms(who)),
         "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
         "people" => people::tables(state, who).await,
         "users-link" => people::link(who).to_owned(),
-        "event-filter" => events::filter(state, who, query),
-        "events" => events::list(state, who, query).await,
+        "event-filter" => events::filter(state, who, &asked.query),
+        "events" => events::list(state, who, &asked.query).await,
         _ => format!("<p class=\"error\">no part is called {}</p>", Text(name)),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn tiles(cameras: &[CameraStatus]) -> String {
 }
 
 /// A state in a person's words.
-fn words(state: CameraState) -> &'static str {
+pub fn words(state: CameraState) -> &'static str {
     match state {
         CameraState::Starting => "Starting",
         CameraState::Running => "Live",
@@ -67,9 +67,9 @@ fn trouble(camera: &CameraStatus) -> Option<&str> {
 }
 
 /// The cameras as a table.
-pub fn cameras(cameras: &[CameraStatus]) -> String {
+pub fn cameras(cameras: &[CameraStatus], is_admin: bool) -> String {
     if cameras.is_empty() {
-        return EMPTY.to_owned();
+        return empty(is_admin);
     }
     let mut out = head(&["Camera", "State", "Since", "Picture", "fps", "kbit/s", "Motion", "Recording"]);
     for camera in cameras {
@@ -100,8 +100,11 @@ pub fn cameras(cameras: &[CameraStatus]) -> String {
     out + "</tbody></table></div>\n"
 }
 
-const EMPTY: &str = "<p>No cameras yet. <a href=\"/cameras#add\">Add the first one</a>, or put a file with a \
-                     <code>source:</code> into <code>config.d/</code>.</p>\n";
+/// What there is to say without cameras.
+pub fn empty(is_admin: bool) -> String {
+    let add = if is_admin { "<a href=\"/cameras#add\">Add the first one</a>, or put" } else { "An admin can put" };
+    format!("<p>No cameras yet. {add} a file with a <code>source:</code> into <code>config.d/</code>.</p>\n")
+}
 
 /// The alarms as a list.
 pub fn alarms(alarms: &[Alarm]) -> String {
@@ -149,7 +152,7 @@ pub fn recordings(rows: &Result<Vec<Recording>, Problem>) -> String {
     out + "</tbody></table></div>\n"
 }
 
-/// A table up to its first row.
+/// A table up to its first row, which may be wider than the page.
 pub fn head(columns: &[&str]) -> String {
     let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
     for column in columns {
@@ -173,7 +176,7 @@ mod tests {
         let mut camera = Registry::default().entry("yard").status();
         camera.state = CameraState::Backoff;
         camera.error = Some("<script>alert(1)</script> & \"more\"".into());
-        for html in [tiles(std::slice::from_ref(&camera)), cameras(std::slice::from_ref(&camera))] {
+        for html in [tiles(std::slice::from_ref(&camera)), cameras(std::slice::from_ref(&camera), true)] {
             assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;more&quot;"), "{html}");
             assert!(!html.contains("<script"), "{html}");
             assert!(html.contains("data-state=\"backoff\">No connection<"), "{html}");

@@ -30,13 +30,13 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         json!([
             {"event": "motion", "id": 102, "camera": "yard", "start": "2026-01-31T08:03:10Z", "end": null,
              "reason": "motion", "max_score": null, "cause": "motion", "zones": [], "boxes": [],
-             "recordings": [rows[3].id], "protected": false},
+             "label": null, "recordings": [rows[3].id], "protected": false},
             {"event": "motion", "id": 101, "camera": "yard", "start": "2026-01-31T08:00:30Z",
              "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "cause": null,
-             "zones": [], "boxes": [], "recordings": [], "protected": false},
+             "zones": [], "boxes": [], "label": null, "recordings": [], "protected": false},
             {"event": "motion", "id": 100, "camera": "yard", "start": "2026-01-31T08:00:05Z",
              "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0, "cause": "motion", "zones": [],
-             "boxes": [], "recordings": [rows[0].id, rows[1].id], "protected": true},
+             "boxes": [], "label": null, "recordings": [rows[0].id, rows[1].id], "protected": true},
         ])
     );
     assert_eq!(page["next"], Value::Null);
@@ -146,6 +146,36 @@ fn a_picture_that_cannot_be_taken_says_why() {
         let detail = served.get(path).problem(status);
         assert!(detail.contains(words), "{path}: {detail}");
     }
+}
+
+#[test]
+fn what_a_person_says_of_an_event_is_kept_and_listed() {
+    let served = Served::start();
+    served.record("yard", 0);
+    let event = |id, from: i64, to: Option<i64>| MotionEvent {
+        end: to.map(|to| first_start() + TimeDelta::seconds(to)),
+        ..MotionEvent::new(id, "yard", first_start() + TimeDelta::seconds(from), Reason::Motion)
+    };
+    served.index.put_event(event(100, 5, Some(65)));
+    served.index.put_event(event(101, 90, None));
+    assert!(served.index.flush());
+    let json = [("Content-Type", "application/json")];
+    let say = |id: &str, body: &str| served.send("PUT", &format!("/api/events/{id}/label"), &json, body);
+    let said = say("100", r#"{"verdict": "not-event"}"#);
+    assert_eq!((said.status, &said.json()["label"]), (200, &json!("not-event")));
+    assert_eq!(say("100", r#"{"verdict": "event"}"#).json()["label"], "event");
+    let labels = || served.json("/api/events?camera=yard")["events"].clone();
+    assert_eq!([&labels()[0]["label"], &labels()[1]["label"]], [&Value::Null, &json!("event")]);
+    let kept = served.index.state().labels().unwrap();
+    let kept: Vec<_> = kept.of_camera("yard").map(|label| (label.to - label.from).num_seconds()).collect();
+    assert_eq!(kept, [60]);
+    assert!(say("101", r#"{"verdict": "event"}"#).problem(409).contains("still goes on"));
+    say("102", r#"{"verdict": "event"}"#).problem(404);
+    say("x", r#"{"verdict": "event"}"#).problem(404);
+    say("100", r#"{"verdict": "maybe"}"#).problem(400);
+    let taken_back = served.ask("DELETE", "/api/events/100/label", &[]);
+    assert_eq!((taken_back.status, &taken_back.json()["label"]), (200, &Value::Null));
+    assert_eq!(labels()[1]["label"], Value::Null);
 }
 
 #[test]

@@ -122,11 +122,18 @@ impl Served {
     }
 
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, path, headers, "")
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = self.agent.run(request.body(()).unwrap()).unwrap();
+        let mut response = match body {
+            "" => self.agent.run(request.body(()).unwrap()).unwrap(),
+            body => self.agent.run(request.body(body.to_owned()).unwrap()).unwrap(),
+        };
         let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
         Answer { status: response.status().as_u16(), headers: response.headers().clone(), body }
     }

@@ -95,7 +95,20 @@ async function remove(row) {
   await renew();
 }
 
-const DEEDS = { protect, delete: remove, share: (row) => copyLink(linkOf(row), 'this event') };
+/** Says of an event that it is one or a false alarm; said again, it is taken back. */
+const judge = (verdict) => async (row) => {
+  const isSaid = one(`[data-do="${verdict}"]`, row).getAttribute('aria-pressed') === 'true';
+  await ask(isSaid ? 'DELETE' : 'PUT', `/api/events/${row.dataset.event}/label`, isSaid ? {} : { body: { verdict } });
+  await renew();
+};
+
+const DEEDS = {
+  protect,
+  delete: remove,
+  share: (row) => copyLink(linkOf(row), 'this event'),
+  event: judge('event'),
+  'not-event': judge('not-event'),
+};
 
 list.addEventListener('click', async (event) => {
   const button = event.target.closest('button[data-do]');
@@ -137,6 +150,10 @@ keys('k', ['k'], 'Event before', () => step(-1));
 keys('p', ['p'], 'Play', press('play'));
 keys('c', ['c'], 'Copy the link', press('share'));
 if (one('[data-do="protect"]')) keys('s', ['s'], 'Protect, or not', press('protect'));
+if (one('[data-do="not-event"]')) {
+  keys('r', ['r'], 'It is right', press('event'));
+  keys('f', ['f'], 'It is a false alarm', press('not-event'));
+}
 if (one('[data-do="delete"]')) keys('x', ['x'], 'Delete (asks first)', press('delete'));
 
 /* ---- which ---- */

@@ -5,6 +5,7 @@ import { get, listen } from './api.js';
 import { copyLink, el, one, toast } from './dom.js';
 import { keys } from './keys.js';
 import * as preview from './preview.js';
+import { iso, nothing, rowsOf, span } from './rows.js';
 import { draw } from './strip.js';
 
 const SECOND = 1000;
@@ -12,8 +13,6 @@ const SHORTEST_MS = 10 * SECOND;
 const LONGEST_MS = 14 * 86400 * SECOND;
 /** After a change of the view, data is asked for when it has been still for so long. */
 const STILL_MS = 150;
-/** Most rows of a kind that are asked for at once: a week of a camera is shown by its newest. */
-const ROWS = 1000;
 /** Between two files of a camera that follow each other there is no more than this. */
 const SEAM_MS = 1500;
 /** A click within so many pixels of where the pointer went down is no drag. */
@@ -29,11 +28,7 @@ const view = { from: 0, to: 0 };
 let playing = null;
 let asked = 0;
 
-const nothing = () => ({ recordings: [], events: [], gaps: [], score: { from: 0, step: SECOND, points: [] } });
 const time = (text) => Date.parse(text);
-/** A row of the API in milliseconds; what goes on ends now. */
-const span = (row) => ({ ...row, from: time(row.start), to: row.end === null ? Date.now() : time(row.end) });
-const iso = (ms) => new Date(ms).toISOString();
 const position = () => (playing ? playing.recording.from + video.currentTime * SECOND : null);
 
 /* ---- what is shown ---- */
@@ -68,23 +63,11 @@ function lookAtNow(length) {
 
 async function load(name) {
   const row = rows.get(name);
-  const query = `camera=${encodeURIComponent(name)}&from=${iso(view.from)}&to=${iso(view.to)}`;
-  const quiet = { quiet: true };
   const since = (row.loads += 1);
   try {
-    const [recordings, events, gaps, score] = await Promise.all([
-      get(`/api/recordings?${query}&limit=${ROWS}`, quiet),
-      get(`/api/events?${query}&limit=${ROWS}`, quiet),
-      get(`/api/gaps?${query}&limit=${ROWS}`, quiet),
-      get(`/api/cameras/${encodeURIComponent(name)}/score?from=${iso(view.from)}&to=${iso(view.to)}`, quiet),
-    ]);
+    const data = await rowsOf(name, view);
     if (since !== row.loads) return;
-    row.data = {
-      recordings: recordings.recordings.map(span).reverse(),
-      events: events.events.map(span),
-      gaps: gaps.gaps.map(span),
-      score: { from: time(score.from), step: score.step_s * SECOND, points: score.score },
-    };
+    row.data = data;
     const { length } = row.data.events;
     row.canvas.setAttribute('aria-label', `${name}: ${row.data.recordings.length} recordings, ${length} events`);
     row.item.dataset.loaded = '';

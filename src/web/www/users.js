@@ -24,7 +24,7 @@ function form(title, fields, verb, send) {
   const wrong = el('p', { class: 'error', role: 'alert' });
   const cancel = el('button', { type: 'button', class: 'button', onclick: () => card.close() }, 'Cancel');
   const go = el('button', { type: 'submit', class: 'button primary' }, verb);
-  const sheet = el('form', { class: 'form' }, el('h2', {}, title), ...fields, wrong, el('p', { class: 'card-tools' }, cancel, ' ', go));
+  const sheet = el('form', { class: 'sheet' }, el('h2', {}, title), ...fields, wrong, el('p', { class: 'card-tools' }, cancel, ' ', go));
   const card = el('dialog', { class: 'card', 'aria-label': title, onclose: () => card.remove() }, sheet);
   sheet.addEventListener('submit', async (event) => {
     event.preventDefault();
@@ -84,7 +84,7 @@ function tell(name, secret) {
   } }, 'Copy');
   const done = el('button', { type: 'button', class: 'button', onclick: () => card.close() }, 'Done');
   const card = el('dialog', { class: 'card', 'aria-label': `Token ${name}`, onclose: () => card.remove() },
-    el('div', { class: 'form' }, el('h2', {}, `Token ${name}`), el('p', {}, 'Keep it: it is shown only now.'), shown,
+    el('div', { class: 'sheet' }, el('h2', {}, `Token ${name}`), el('p', {}, 'Keep it: it is shown only now.'), shown,
       el('p', { class: 'card-tools' }, copy, ' ', done)));
   document.body.append(card);
   card.showModal();
