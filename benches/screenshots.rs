@@ -78,9 +78,18 @@ fn main() {
         server.url("street")
     ));
     save(root, "camera-add", &mut browser);
-    browser.resize(1120, 1000);
+    browser.resize(1120, 900);
     browser.open(&daemon.url("/cameras/street"));
-    browser.evaluate("new Promise(done => setTimeout(done, 1500)).then(() => true)");
+    // As it would be for a camera on the network.
+    let text = "# At the gate.\nsource: rtsp://192.0.2.10:554/stream1\nusername: viewer\npassword: '***'\nrecord:\n  mode: continuous\n";
+    browser.evaluate(&format!(
+        "new Promise(done => setTimeout(done, 1500)).then(() => {{
+            const editor = document.querySelector('#config');
+            editor.value = {text:?};
+            editor.dispatchEvent(new Event('input'));
+            return true;
+        }})"
+    ));
     save(root, "camera", &mut browser);
     browser.resize(1120, 700);
     browser.prefer("dark");

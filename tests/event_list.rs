@@ -79,7 +79,7 @@ fn events_appear_with_their_pictures_and_are_found_kept_and_deleted() {
     let shown = on_page(&mut browser, "return picture(row('yard').querySelector('img'));");
     let motion = &clip.motion_frames()[0];
     let number = shown["number"].as_u64().unwrap() as u32;
-    assert!(number % clip.gop == 0 && (motion.start..=motion.end).contains(&number), "{shown} of {motion:?}");
+    assert!(number.is_multiple_of(clip.gop) && (motion.start..=motion.end).contains(&number), "{shown} of {motion:?}");
     assert_eq!((&shown["width"], &shown["height"]), (&json!(320), &json!(180)));
     // That of any other moment is the keyframe at or before it.
     for ms in [0, 900, 1_100, 3_500] {

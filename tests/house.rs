@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("logging", &["domain", "clock"]),
     ("archive", &["domain", "media", "clock", "failpoint", "pool"]),
     ("actors", &["domain", "media", "config", "archive", "clock", "failpoint", "pool"]),
-    ("web", &["domain", "media", "archive", "actors", "clock", "pool"]),
+    ("web", &["domain", "media", "config", "archive", "actors", "clock", "pool"]),
     ("cli", &["domain", "media", "config", "logging", "archive", "actors", "web", "clock", "failpoint", "pool"]),
 ];
 

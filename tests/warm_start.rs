@@ -30,7 +30,7 @@ fn who_moves_at_the_restart_is_seen_at_once() {
     let moving = Clip::spec().seconds(60.0).gop_seconds(1.0).motion(0.4, 5.0).make();
     let server = RtspServer::start(&[Mount::new("still", &still), Mount::new("moving", &moving)]);
     let mut daemon = Daemon::builder().camera("yard", &camera(&server.url("still"))).start();
-    look_for(&daemon, 9.0);
+    look_for(&daemon, 12.0);
     assert_eq!(events(&daemon), Vec::<serde_json::Value>::new());
     assert_eq!(daemon.terminate(secs(6)), Some(0));
     let kept = daemon.archive().join(".background/yard");
@@ -54,7 +54,7 @@ fn a_restart_before_a_still_scene_or_another_one_is_no_event() {
     let other = Clip::drawn_by_ffmpeg("another-scene", &other);
     let server = RtspServer::start(&[Mount::new("still", &still), Mount::of_file("other", &other, 15)]);
     let mut daemon = Daemon::builder().camera("yard", &camera(&server.url("still"))).start();
-    look_for(&daemon, 9.0);
+    look_for(&daemon, 12.0);
     // What was kept is damaged in the end, too.
     for (mount, is_damaged) in [("still", false), ("other", false), ("still", true)] {
         assert_eq!(daemon.terminate(secs(6)), Some(0));

@@ -33,7 +33,7 @@ const REORDERED: usize = 64;
 const SHOW_EACH_US: i64 = 200_000;
 
 /// What is known of the scene is kept so often.
-const KEEP_EVERY_US: i64 = 60_000_000;
+const KEEP_EVERY_US: i64 = 5_000_000;
 
 /// A camera's detector between two turns.
 pub struct Looker {

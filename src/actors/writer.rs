@@ -42,7 +42,8 @@ pub fn clear_alarms(registry: &Registry, camera: &str) {
 pub struct WriterActor {
     pub camera: String,
     pub generation: u64,
-    /// When it is gone, so is this: an actor with an interval does not end for want of addresses.
+    /// When it is gone, so is this, once its recording is closed: an actor with an interval does not end for want of
+    /// addresses.
     pub owner: Weak<()>,
     pub recorder: Arc<CameraRecorder>,
     pub archive: Arc<Archive>,
@@ -84,7 +85,8 @@ impl Actor for WriterActor {
                 guarded(actor, context, "writer.tick", |actor, context| {
                     actor.recorder.notice();
                     actor.publish();
-                    if actor.owner.strong_count() == 0 {
+                    // A disk that did not take the end of the recording may take it later.
+                    if actor.owner.strong_count() == 0 && actor.recorder.is_closed() {
                         context.stop();
                     }
                 });

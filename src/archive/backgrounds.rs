@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,8 @@ const MOST_AGE: TimeDelta = TimeDelta::hours(1);
 const FORGOTTEN: TimeDelta = TimeDelta::days(30);
 const LARGEST_BYTES: u64 = 4 << 20;
 const MOST_FILES: usize = 1000;
+/// A camera's file is written so often, and at the end.
+const EVERY: Duration = Duration::from_secs(60);
 /// The end waits no longer for the disk.
 const END: Duration = Duration::from_millis(500);
 
@@ -54,6 +56,16 @@ struct Kept {
     at: DateTime<Utc>,
     memory: Arc<Memory>,
     is_written: bool,
+    /// When its file was written last by this process.
+    written: Option<Instant>,
+}
+
+impl Kept {
+    /// How long its file may wait; None: it says all.
+    fn due_in(&self, now: Instant) -> Option<Duration> {
+        let left = |written: Instant| EVERY.saturating_sub(now.saturating_duration_since(written));
+        (!self.is_written).then(|| self.written.map_or(Duration::ZERO, left))
+    }
 }
 
 impl Backgrounds {
@@ -84,8 +96,11 @@ impl Backgrounds {
 
     /// Keeps what this camera's detector knows now. Never waits for a disk.
     pub fn keep(&self, camera: &str, memory: Memory) {
-        let kept = Kept { at: clock::utc_now(), memory: Arc::new(memory), is_written: false };
-        self.held().kept.insert(camera.to_owned(), kept);
+        let mut held = self.held();
+        let written = held.kept.get(camera).and_then(|kept| kept.written);
+        let kept = Kept { at: clock::utc_now(), memory: Arc::new(memory), is_written: false, written };
+        held.kept.insert(camera.to_owned(), kept);
+        drop(held);
         self.changed.notify_all();
     }
 
@@ -120,11 +135,22 @@ impl Backgrounds {
 
     /// Waits for something to write; None at the end.
     fn next(&self) -> Option<(String, DateTime<Utc>, Arc<Memory>)> {
-        let is_idle = |held: &mut Held| !held.stopping && held.kept.values().all(|kept| kept.is_written);
-        let mut held = self.changed.wait_while(self.held(), is_idle).unwrap_or_else(PoisonError::into_inner);
-        let (camera, kept) = held.kept.iter_mut().find(|(_, kept)| !kept.is_written)?;
-        kept.is_written = true;
-        Some((camera.clone(), kept.at, Arc::clone(&kept.memory)))
+        let mut held = self.held();
+        loop {
+            let (now, stopping) = (clock::monotonic(), held.stopping);
+            let due_in = |kept: &Kept| kept.due_in(now).map(|wait| if stopping { Duration::ZERO } else { wait });
+            let next = held.kept.iter_mut().filter_map(|(camera, kept)| Some((due_in(kept)?, camera, kept)));
+            let wait = match next.min_by_key(|(wait, ..)| *wait) {
+                Some((Duration::ZERO, camera, kept)) => {
+                    (kept.is_written, kept.written) = (true, Some(now));
+                    return Some((camera.clone(), kept.at, Arc::clone(&kept.memory)));
+                }
+                Some((wait, ..)) => wait,
+                None if stopping => return None,
+                None => EVERY,
+            };
+            held = self.changed.wait_timeout(held, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn write(&self, camera: &str, at: DateTime<Utc>, memory: &Memory) -> io::Result<()> {
@@ -143,7 +169,7 @@ impl Backgrounds {
             let Some(camera) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
             match read(&path) {
                 Ok((at, memory)) if clock::utc_now() - at <= FORGOTTEN => {
-                    found.push((camera, Kept { at, memory: Arc::new(memory), is_written: true }));
+                    found.push((camera, Kept { at, memory: Arc::new(memory), is_written: true, written: None }));
                 }
                 Ok(_) => drop(fs::remove_file(&path)),
                 Err(cause) => {

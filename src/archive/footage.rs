@@ -1,7 +1,7 @@
 //! A recording's file and the samples in it, whatever its container.
 //!
 //! Belongs here: opening a file of the archive and finding its samples. Does not belong here: boxes and blocks
-//! ([`super::mp4`] and its like), and what the samples are wanted for ([`super::export`], [`super::still`]).
+//! ([`super::mp4`], [`super::mkv`]), and what the samples are wanted for ([`super::export`], [`super::still`]).
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::container::{Contents, PlanError};
-use super::{avi, mkv, mp4, paths};
+use super::{mkv, mp4, paths};
 use crate::domain::recording::Recording;
 use crate::domain::stream::{StreamInfo, rescale};
 
@@ -33,11 +33,7 @@ impl Footage {
     ) -> Result<Option<Self>, PlanError> {
         let file = open(root, &row.path)?;
         let wanted = Range { start: us_between(row.start, from), end: us_between(row.start, to) };
-        let contents = match first_byte(&file)? {
-            Some(mkv::FIRST_BYTE) => mkv::contents(&file, &wanted)?,
-            Some(avi::FIRST_BYTE) => avi::contents(&file)?,
-            _ => mp4::contents(&file)?,
-        };
+        let contents = if is_matroska(&file)? { mkv::contents(&file, &wanted)? } else { mp4::contents(&file)? };
         let bytes = file.metadata()?.len();
         Ok(contents.map(|contents| Footage { file, bytes, contents }))
     }
@@ -53,10 +49,10 @@ impl Footage {
     }
 }
 
-/// What a recording's stream is, of those that go into an MP4; None where its file holds nothing yet.
+/// What a recording's stream is; None where its file holds nothing yet.
 pub(super) fn describe(root: &Path, relative: &str) -> Result<Option<StreamInfo>, PlanError> {
     let file = open(root, relative)?;
-    if first_byte(&file)? == Some(mkv::FIRST_BYTE) { mkv::describe(&file) } else { mp4::describe(&file) }
+    if is_matroska(&file)? { mkv::describe(&file) } else { mp4::describe(&file) }
 }
 
 fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
@@ -67,10 +63,9 @@ fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
     Ok(File::open(path)?)
 }
 
-/// It tells the containers apart.
-fn first_byte(file: &File) -> io::Result<Option<u8>> {
+fn is_matroska(file: &File) -> io::Result<bool> {
     let mut first = [0];
-    Ok((file.read_at(&mut first, 0)? == 1).then_some(first[0]))
+    Ok(file.read_at(&mut first, 0)? == 1 && first == [mkv::FIRST_BYTE])
 }
 
 /// Microseconds from one moment to a later one.

@@ -98,7 +98,6 @@ mod tests {
             (ContainerKind::Mp4, H265),
             (ContainerKind::Mkv, H264),
             (ContainerKind::Mkv, H265),
-            (ContainerKind::Avi, MPEG4),
         ] {
             let clip = clip("mp4", "4", encode, &[]);
             let keys: Vec<&Packet> = clip.video().filter(|packet| packet.keyframe).collect();

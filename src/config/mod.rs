@@ -4,7 +4,8 @@
 //! in by `expand`), `settings` checks each against the `table` of keys and merges key by key, `camera` and
 //! `global` make the structures of [`crate::domain::config`] of them. `scan` finds the cameras' files,
 //! `effective` prints what holds and why. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
-//! passwords, `store` puts it into its place. `labels` reads what people said of their videos.
+//! passwords, `store` puts it into its place. `labels` reads what people said of their videos, `tunable` tells a
+//! form of the keys of detection.
 //!
 //! All faults of all files are collected; none of them holds a password. What a changed configuration means for
 //! a running camera does not belong here.
@@ -25,6 +26,7 @@ mod table;
 mod tests;
 mod text;
 mod tree;
+pub mod tunable;
 mod units;
 pub mod veil;
 

@@ -10,7 +10,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
+use super::tunable::{self, Tunable};
 use super::{Loaded, is_camera_name, scan, text, veil};
+use crate::domain::config::CameraConfig;
 
 /// Who may read a new file: its owner and group; where it holds a password, its owner alone.
 const MODE: u32 = 0o640;
@@ -80,6 +82,12 @@ impl CameraFile {
     /// All that is wrong with `text` as this camera's file.
     pub fn faults(&self, text: &str, loaded: &Loaded) -> Vec<Problem> {
         scan::camera_of(&self.name, &self.path, text, loaded).err().unwrap_or_default()
+    }
+
+    /// The camera that `text` would be, and the keys of its detection; or all that is wrong with it.
+    pub fn camera(&self, text: &str, loaded: &Loaded) -> Result<(CameraConfig, Vec<Tunable>), Vec<Problem>> {
+        let (camera, settings) = scan::camera_of(&self.name, &self.path, text, loaded)?;
+        Ok((camera, tunable::of(&settings)))
     }
 
     /// Puts `text` in the file's place.

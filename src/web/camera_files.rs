@@ -56,10 +56,10 @@ pub struct ChangedConfig {
     /// Keys with dots (`detect.width`) and their values, as they would stand in the file.
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, Object>>)]
-    set: BTreeMap<String, Value>,
+    pub set: BTreeMap<String, Value>,
     /// Keys that go.
     #[serde(default)]
-    remove: Vec<String>,
+    pub remove: Vec<String>,
 }
 
 /// The file is written, or gone.
@@ -76,7 +76,7 @@ pub struct Applied {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Refused {
     #[serde(flatten)]
-    problem: Problem,
+    problem: Box<Problem>,
     faults: Vec<Fault>,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Fault {
 }
 
 impl Refused {
-    fn of_faults(file: &CameraFile, faults: Vec<config::Problem>) -> Self {
+    pub fn of_faults(file: &CameraFile, faults: Vec<config::Problem>) -> Self {
         let name = file.path().file_name().unwrap_or_default().to_string_lossy();
         let told: Vec<String> = faults
             .iter()
@@ -116,13 +116,13 @@ impl Refused {
             .collect();
         let detail = format!("nothing was written: {}", told.join("; "));
         let faults = faults.into_iter().map(Fault::from).collect();
-        Refused { problem: Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail), faults }
+        Refused { problem: Box::new(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)), faults }
     }
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Refused { problem, faults: Vec::new() }
+        Refused { problem: Box::new(problem), faults: Vec::new() }
     }
 }
 
@@ -183,7 +183,7 @@ fn check_tag(headers: &HeaderMap, stored: Option<&str>) -> Result<(), Problem> {
 }
 
 /// The configuration that the Supervisor works with.
-fn loaded(state: &AppState) -> Result<Arc<Loaded>, Problem> {
+pub fn loaded(state: &AppState) -> Result<Arc<Loaded>, Problem> {
     state.registry.configuration().ok_or_else(|| Problem::unavailable("starting: tarsier.yaml has not been read yet"))
 }
 
@@ -204,10 +204,10 @@ pub async fn shown(state: &AppState, name: &str) -> Result<Shown, Problem> {
         let faults = file.faults(text, &loaded).into_iter().map(Fault::from).collect();
         Ok(Shown { text: veil::hide(text), etag: tag(text), faults })
     });
-    shown.await?.map_err(|refused| refused.problem)
+    shown.await?.map_err(|refused| *refused.problem)
 }
 
-fn no_file(file: &CameraFile) -> Problem {
+pub fn no_file(file: &CameraFile) -> Problem {
     Problem::not_found(format!("there is no file {}", file.path().display()))
 }
 
@@ -241,7 +241,7 @@ async fn change(
 }
 
 /// May this text be in this file?
-fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<(), Refused> {
+pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<(), Refused> {
     // First what may be there at all: judging a value reads variables and files.
     if !allow_local {
         let before = edit::written(file.text.as_deref().unwrap_or_default());
@@ -253,12 +253,26 @@ fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> R
             .collect();
         if !faults.is_empty() {
             let Refused { problem, faults } = Refused::of_faults(file, faults);
-            return Err(Refused { problem: Problem::new(StatusCode::FORBIDDEN, problem.to_string()), faults });
+            return Err(Refused {
+                problem: Box::new(Problem::new(StatusCode::FORBIDDEN, problem.to_string())),
+                faults,
+            });
         }
     }
     let mut faults = veil::left_over(file.path(), text);
     faults.extend(file.faults(text, loaded));
     if faults.is_empty() { Ok(()) } else { Err(Refused::of_faults(file, faults)) }
+}
+
+impl ChangedConfig {
+    /// The text with these changes.
+    pub fn applied_to(&self, text: &str) -> Result<String, Refused> {
+        let mut text = text.to_owned();
+        for key in &self.remove {
+            text = edit::remove(&text, key)?;
+        }
+        set_all(text, &self.set)
+    }
 }
 
 /// The keys of `set` in a text, one after the other.
@@ -378,13 +392,7 @@ pub async fn patch_config(
     name: web::Path<String>,
     Json(changed): Json<ChangedConfig>,
 ) -> Result<HttpResponse, Refused> {
-    let make = move |file: &CameraFile| {
-        let mut text = file.text.clone().ok_or_else(|| no_file(file))?;
-        for key in &changed.remove {
-            text = edit::remove(&text, key)?;
-        }
-        set_all(text, &changed.set)
-    };
+    let make = move |file: &CameraFile| changed.applied_to(file.text.as_deref().ok_or_else(|| no_file(file))?);
     Ok(HttpResponse::Ok().json(change(&state, &who, &name, request.headers(), make).await?))
 }
 

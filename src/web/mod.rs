@@ -34,6 +34,7 @@ mod tests;
 mod thumbnails;
 pub mod tls;
 mod tokens;
+mod tune;
 mod users;
 
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ struct AppState {
     snapshots: Arc<Semaphore>,
     /// Pictures out of files that are made at one time.
     thumbnails: Arc<Semaphore>,
+    /// Stored video that is looked at again with other values.
+    trials: Arc<Semaphore>,
     live: live::Lives,
     probes: probe::Probes,
     /// May admins set over the network what is this machine's?

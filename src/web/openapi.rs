@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 use super::doors::COOKIE_NAME;
 use super::{
     camera_files, cameras, events, export, health, live, login, metrics, probe, problem, recordings, routes,
-    thumbnails, tokens, users,
+    thumbnails, tokens, tune, users,
 };
 use crate::domain::access::Right;
 
@@ -30,6 +30,8 @@ use crate::domain::access::Right;
         camera_files::config,
         camera_files::put_config,
         camera_files::patch_config,
+        tune::keys,
+        tune::try_values,
         camera_files::enable,
         camera_files::disable,
         probe::probe,

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
 use super::{
     Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe, recordings,
-    thumbnails, tokens, users,
+    thumbnails, tokens, tune, users,
 };
 use crate::domain::access::Right;
 
@@ -46,6 +46,8 @@ routes! {
     GET Admin "/api/cameras/{name}/config" () => camera_files::config,
     PUT Admin "/api/cameras/{name}/config" () => camera_files::put_config,
     PATCH Admin "/api/cameras/{name}/config" () => camera_files::patch_config,
+    GET Admin "/api/cameras/{name}/tune" () => tune::keys,
+    POST Admin "/api/cameras/{name}/tune" () => tune::try_values,
     POST Admin "/api/cameras/{name}/enable" () => camera_files::enable,
     POST Admin "/api/cameras/{name}/disable" () => camera_files::disable,
     GET View "/api/cameras/{name}/snapshot.jpg" () => cameras::snapshot,
@@ -99,10 +101,15 @@ pub fn right(path: Option<&str>, method: &Method) -> Right {
     route.or_else(|| path.and_then(page::right)).unwrap_or(Right::View)
 }
 
-/// The route with this path that takes `method`.
+/// The route with this path that takes `method`. A name may be that of another route (a camera called `probe`): what
+/// that one does not take is the name's.
 pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    ROUTES.iter().find(|route| route.path == path && route.method == method)
+    let with = |fits: &dyn Fn(&str) -> bool| ROUTES.iter().find(|route| route.method == *method && fits(route.path));
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+    let is_name =
+        |route: &str| route.rsplit_once("/{").is_some_and(|(above, rest)| Some(above) == folder && !rest.contains('/'));
+    with(&|route| route == path).or_else(|| with(&is_name))
 }
 
 /// What is no route: 404, or 405 with the methods that there are.

@@ -75,6 +75,7 @@ pub async fn serve(context: WebContext) -> Result<RunningServer, WebError> {
         exports: Arc::new(Semaphore::new(EXPORTS_AT_A_TIME)),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_A_TIME)),
         thumbnails: Arc::new(Semaphore::new(thumbnails::AT_A_TIME)),
+        trials: Arc::new(Semaphore::new(1)),
         live: live::Lives::new(pool),
         probes: probe::Probes::default(),
         allow_local,

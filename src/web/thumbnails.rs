@@ -180,5 +180,5 @@ async fn answer(state: &AppState, request: &HttpRequest, wanted: Wanted) -> Resu
 
 fn damaged(recording: &Recording, what: &str) -> Problem {
     let Recording { id, path, .. } = recording;
-    Problem::internal(format!("recording {id}: {path} is damaged: {what} (tarsier recordings verify says more)"))
+    Problem::internal(format!("recording {id}: {path} is damaged, or of a kind that pictures are not taken of: {what}"))
 }

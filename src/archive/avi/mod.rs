@@ -11,7 +11,6 @@
 
 mod scan;
 
-pub(super) use scan::contents;
 pub use scan::plan_repair;
 
 use std::io;
@@ -41,11 +40,6 @@ const RIFF_SIZE_AT: usize = 4;
 const FLAGS_AT: usize = 44;
 const TOTAL_AT: usize = 48;
 const LARGEST_AT: usize = 60;
-// And those that say what it is. The format's own bytes are followed by the headers before the first picture.
-const WIDTH_AT: usize = 64;
-const CODE_AT: usize = 112;
-const FORMAT_AT: usize = 172;
-const FORMAT_BYTES: usize = 40;
 const SCALE_AT: usize = 128;
 const RATE_AT: usize = 132;
 const LENGTH_AT: usize = 140;

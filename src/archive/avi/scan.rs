@@ -3,12 +3,10 @@
 use std::io;
 
 use super::{
-    CODE_AT, Contents, FLAGS_AT, FORMAT_AT, FORMAT_BYTES, HAS_INDEX, INDEX, LARGEST_OF_STREAM_AT, MOVI_SIZE_BEFORE_END,
-    PICTURE, Place, RATE_AT, RIFF_SIZE_AT, SCALE_AT, TOTAL_AT, WIDTH_AT, trailer,
+    Contents, FLAGS_AT, HAS_INDEX, INDEX, LARGEST_OF_STREAM_AT, MOVI_SIZE_BEFORE_END, PICTURE, Place, RATE_AT,
+    RIFF_SIZE_AT, SCALE_AT, TOTAL_AT, trailer,
 };
-use crate::archive::container::{self, FileMeta, Found, PlanError, ReadAt, RepairPlan, all_zero, read};
-use crate::archive::mp4::{Sample, SampleTable};
-use crate::domain::stream::{StreamInfo, VideoCodec, VideoTrack};
+use crate::archive::container::{FileMeta, Found, PlanError, ReadAt, RepairPlan, all_zero, read};
 
 /// No front is larger: a greater size is damage.
 const MAX_FRONT_BYTES: u64 = 1 << 20;
@@ -40,38 +38,6 @@ pub fn plan_repair(source: &dyn ReadAt) -> Result<RepairPlan, PlanError> {
     let is_closing = read(source, keep, 4, size)?.is_some_and(|name| name == INDEX);
     let torn_bytes = if is_closing { 0 } else { size - keep };
     Ok(RepairPlan::Finish { found: found(&contents, torn_bytes), keep, trailer: trailer(&front, &contents, keep)? })
-}
-
-/// All samples that the file holds, closed or still being written; None where it holds nothing yet.
-pub(in crate::archive) fn contents(source: &dyn ReadAt) -> Result<Option<container::Contents>, PlanError> {
-    let size = source.size()?;
-    let Some((front, _)) = read_front(source, size)? else { return Ok(None) };
-    let codec = match front.get(CODE_AT..CODE_AT + 4) {
-        Some(b"DIVX") => VideoCodec::Mpeg4,
-        Some(b"MJPG") => VideoCodec::Mjpeg,
-        _ => return Err(not_ours("its pictures are of another kind")),
-    };
-    let found = match complete(source, &front, size)? {
-        Some(found) => found,
-        None => scan(source, front.len() as u64, size, codec == VideoCodec::Mpeg4)?,
-    };
-    let (step, timescale) = (number(&front, SCALE_AT), number(&front, RATE_AT).max(1));
-    let mut video = SampleTable::default();
-    let mut at = front.len() as u64;
-    for (dts, place) in (0..).step_by(step.max(1) as usize).zip(found.places) {
-        if place.size > 0 {
-            let sample = Sample { dts, duration: step, composition: 0, size: place.size, key: place.key };
-            video.add(at + 8, &[sample]);
-        }
-        at += place.chunk_bytes();
-    }
-    let format_end = FORMAT_AT + number(&front, FORMAT_AT - 4) as usize;
-    let config_record = front.get(FORMAT_AT + FORMAT_BYTES..format_end).unwrap_or_default().to_vec();
-    let (width, height) = (number(&front, WIDTH_AT), number(&front, WIDTH_AT + 4));
-    let track = VideoTrack { codec, width, height, quarter_turns: 0, timescale, config_record };
-    let stream = StreamInfo { video: track, audio: None };
-    let audio = SampleTable::default();
-    Ok((!video.is_empty()).then_some(container::Contents { stream, video, audio, video_zero: 0, audio_zero: 0 }))
 }
 
 fn not_ours(what: &str) -> PlanError {

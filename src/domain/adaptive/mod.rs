@@ -37,7 +37,7 @@ const LEARN_S: f64 = 2.5;
 const SETTLE_S: f64 = 1.5;
 
 /// A scene is worth remembering when it is known for so long.
-const KNOWN_S: f64 = 5.0;
+const KNOWN_S: f64 = 4.0;
 /// A scene that is remembered begins with so many seconds: it is not new, and not all that may happen to it has.
 const RECALLED_S: f64 = 1.5;
 /// A picture of which a larger share differs is not the scene that is remembered; nor one that has moved by more pixels

@@ -119,8 +119,8 @@ fn seconds_within(gap: &Gap, from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
 fn duration(seconds: i64) -> String {
     match seconds {
         0 => String::new(),
-        ..120 => format!("{seconds} s"),
-        ..7200 => format!("{} min", seconds / 60),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
 }

@@ -213,3 +213,16 @@ fn users_that_are_out_of_reach_let_nobody_in() {
     std::fs::rename(&away, &state).unwrap();
     assert_eq!(ask(&later).status, 200, "when the disk comes, so do its users");
 }
+
+#[test]
+fn a_camera_with_the_name_of_a_route_is_guarded_as_any() {
+    let served = Served::start();
+    served.registry.entry("probe");
+    served.guard();
+    let viewer = served.token(Role::Viewer, Cameras::All);
+    let headers = [("Authorization", viewer.as_str())];
+    assert_eq!(served.ask("GET", "/api/cameras/probe", &headers).json()["name"], "probe");
+    for method in ["DELETE", "POST"] {
+        assert!(served.ask(method, "/api/cameras/probe", &headers).problem(403).contains("is a viewer"), "{method}");
+    }
+}
