@@ -176,10 +176,10 @@ fn means(plane: &[f32], width: usize, side: usize, (columns, rows): (usize, usiz
 pub(super) fn displacement(now: &[f32], before: &[f32], width: usize, height: usize) -> (i32, i32) {
     let profiles = |plane: &[f32]| {
         let (mut columns, mut rows) = (vec![0.0; width], vec![0.0; height]);
-        for y in 1..height - 1 {
+        for (y, row) in rows.iter_mut().enumerate().take(height - 1).skip(1) {
             for (column, (across, down)) in columns[1..].iter_mut().zip(slopes(plane, width, y)) {
                 *column += across.abs();
-                rows[y] += down.abs();
+                *row += down.abs();
             }
         }
         (columns, rows)
