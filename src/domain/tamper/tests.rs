@@ -234,8 +234,8 @@ fn a_lorry_that_fills_the_picture_for_five_seconds_is_none() {
 fn dusk_is_none() {
     let mut watched = Watched::new(2.0);
     let mut changes = Vec::new();
-    for n in 0..1200 {
-        let at = f64::from(n) / 4.0;
+    for n in 0..300 {
+        let at = f64::from(n);
         let mut picture = street(1);
         let light = (1.0 - at as f32 / 325.0).powi(2).max(0.0);
         each(&mut picture, |_, _, level| 16.0 + (level - 16.0) * light);
