@@ -81,21 +81,17 @@ struct Shot {
 
 impl Shot {
     fn take(bench: &Bench, number: u32) -> Shot {
-        let video = bench.video();
+        Shot::of(&bench.path("panes.mp4"), number)
+    }
+
+    /// Picture `number` of a video.
+    fn of(path: &Path, number: u32) -> Shot {
+        let video = probe(path)["streams"][0].clone();
+        let select = format!("select=eq(n\\,{number})");
         let output = Command::new("ffmpeg")
             .args(["-nostdin", "-v", "error", "-i"])
-            .arg(bench.path("panes.mp4"))
-            .args([
-                "-vf",
-                &format!("select=eq(n\\,{number})"),
-                "-frames:v",
-                "1",
-                "-f",
-                "rawvideo",
-                "-pix_fmt",
-                "bgr24",
-                "-",
-            ])
+            .arg(path)
+            .args(["-vf", &select, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "bgr24", "-"])
             .output()
             .expect("ffmpeg is installed (make setup)");
         let width = video["width"].as_u64().unwrap() as usize;
@@ -332,6 +328,73 @@ fn serving(command: &mut Command) -> (Child, BufReader<ChildStdout>, String) {
     (tarsier, stdout, address)
 }
 
+/// Asks for what may have no end.
+fn ask(address: &str, path: &str, host: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(secs(30))).unwrap();
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    connection
+}
+
+/// The next picture of a multipart answer.
+fn next_jpeg(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
+        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+            let mut jpeg = vec![0; length.trim().parse::<usize>().unwrap() + 2];
+            stream.read_exact(&mut jpeg).unwrap();
+            return jpeg.split_off(2);
+        }
+    }
+}
+
+#[test]
+fn the_daemon_shows_what_its_detector_sees_to_a_few_at_a_time() {
+    // The box moves in the middle, between half and three quarters of the height.
+    let clip = Clip::spec().seconds(12.0).gop_seconds(1.0).motion(6.0, 9.0).make();
+    let yaml = |detect: &str| {
+        let source = clip.path.display();
+        format!("source: {source}\nloop: true\ndetect: {{ warm_up: 2s, {detect} }}\nrecord: {{ mode: off }}\n")
+    };
+    let zone = "algorithm: adaptive, zones: [{name: top, polygon: [[0.1, 0.1], [0.9, 0.1], [0.9, 0.4], [0.1, 0.4]]}]";
+    let daemon = Daemon::builder().camera("yard", &yaml(zone)).camera("blind", &yaml("enabled: false")).start();
+    daemon.wait_for_state("yard", "running", secs(30));
+    daemon.wait_for_state("blind", "running", secs(30));
+    let address = daemon.address().to_string();
+    let path = "/api/cameras/yard/inspect.mjpeg";
+    assert_eq!(daemon.get_text("/api/cameras/blind/inspect.mjpeg").0, 409);
+
+    let mut stream = BufReader::new(ask(&address, path, &address));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("panes.jpg");
+    let (height_above, height_around) = (BELOW_LABEL.1 * 2 / 5, BELOW_LABEL.1 / 2);
+    let (left, top) = PANES[3];
+    let (mut still, mut moving) = (None, None);
+    let shots = wait_for("pictures without and with something that moves", secs(120), || {
+        fs::write(&file, next_jpeg(&mut stream)).unwrap();
+        let shot = Shot::of(&file, 0);
+        let around = shot.share((left, top + height_above), (BELOW_LABEL.0, height_around), green);
+        *(if around > 0.002 { &mut moving } else { &mut still }) = Some(shot);
+        let is_both = still.is_some() && moving.is_some();
+        is_both.then(|| still.take().zip(moving.take())).flatten()
+    });
+    let blue = |pixel: &[u8]| pixel[0] > 150 && pixel[1] > 80 && pixel[2] < 110;
+    for shot in [&shots.0, &shots.1] {
+        assert!(shot.share((left, top), (BELOW_LABEL.0, height_above - 40), green) == 0.0, "nothing moves up there");
+        assert!(shot.share((left, top), (BELOW_LABEL.0, height_above), blue) > 0.002, "the zone is drawn");
+    }
+
+    let status_of = |connection: &TcpStream| {
+        let mut line = String::new();
+        BufReader::new(connection).read_line(&mut line).unwrap();
+        line
+    };
+    let others: Vec<TcpStream> = (1..16).map(|_| ask(&address, path, &address)).collect();
+    assert!(others.iter().all(|other| status_of(other).starts_with("HTTP/1.1 200")));
+    assert!(status_of(&ask(&address, path, &address)).starts_with("HTTP/1.1 503"), "one more than there may be");
+}
+
 #[test]
 fn a_browser_on_this_machine_sees_the_panes() {
     let clip = Clip::spec().seconds(30.0).motion(1.0, 3.0).make();
@@ -341,12 +404,7 @@ fn a_browser_on_this_machine_sees_the_panes() {
     let address = address.as_str();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
 
-    let ask = |path: &str, host: &str| {
-        let mut connection = TcpStream::connect(address).unwrap();
-        connection.set_read_timeout(Some(secs(30))).unwrap();
-        write!(connection, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
-        connection
-    };
+    let ask = |path: &str, host: &str| ask(address, path, host);
     let mut page = String::new();
     ask("/", address).read_to_string(&mut page).unwrap();
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("/panes.mjpeg"), "{page}");
@@ -355,16 +413,7 @@ fn a_browser_on_this_machine_sees_the_panes() {
     assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
 
     let mut stream = BufReader::new(ask("/panes.mjpeg", address));
-    let mut jpegs = Vec::new();
-    while jpegs.len() < 3 {
-        let mut line = String::new();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
-        if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-            let mut jpeg = vec![0; length.trim().parse::<usize>().unwrap() + 2];
-            stream.read_exact(&mut jpeg).unwrap();
-            jpegs.push(jpeg.split_off(2));
-        }
-    }
+    let jpegs = [(); 3].map(|()| next_jpeg(&mut stream));
     let bench = Bench::new();
     fs::write(bench.path("a.jpg"), &jpegs[2]).unwrap();
     decodes_cleanly(&bench.path("a.jpg")).unwrap();

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient};
 use chrono::{DateTime, Utc};
+use tokio::sync::watch;
 
-use super::detector::{DetectorActor, Work};
+use super::detector::{self, DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
 use super::gaps;
 use super::guard::{CameraPart, guarded};
@@ -16,7 +17,7 @@ use super::messages::{
     CameraStopped, Feed, FeedNews, FeedReport, Part, PartFailed, RetryNow, SessionEnded, SetDetector, SetWriter,
     StopCamera, TriggerByHand,
 };
-use super::registry::CameraEntry;
+use super::registry::{CameraEntry, Glimpses};
 use super::shared::Shared;
 use super::writer::{self, WriterActor};
 use crate::archive::recorder::{CameraRecorder, RecorderSettings};
@@ -255,6 +256,10 @@ impl CameraActor {
             Arc::clone(&entry.counters),
         );
         entry.set_ring(Some(Arc::clone(&ring)));
+        let detects = config.detect.enabled;
+        entry.set_glimpses(
+            detects.then(|| Arc::new(Glimpses { config: config.detect.clone(), newest: watch::channel(None).0 })),
+        );
         entry.update(|status| {
             let at = clock::utc_now();
             (status.generation, status.started_at, status.since) = (generation, Some(at), at);
@@ -737,5 +742,9 @@ impl Handler<TriggerByHand> for CameraActor {
 impl Drop for CameraActor {
     fn drop(&mut self) {
         writer::clear_alarms(&self.shared.registry, &self.config.name);
+        // Else the camera's next life has the word.
+        if self.entry.status().generation == self.generation {
+            detector::clear_alarms(&self.shared.registry, &self.entry, &self.config.name);
+        }
     }
 }

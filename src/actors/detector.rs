@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker, Seen};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
-use super::registry::{CameraEntry, Registry};
+use super::registry::{Alarm, CameraEntry, Registry};
 use crate::archive::backgrounds::Backgrounds;
 use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
@@ -23,6 +23,7 @@ use crate::domain::finding::{Cause, Finding, Region, ZoneSet};
 use crate::domain::motion::MotionChange;
 use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
+use crate::domain::tamper::TamperChange;
 use crate::media::PacketRing;
 use crate::media::packet::Session;
 use crate::pool::Pool;
@@ -32,6 +33,15 @@ const KEPT_TRIGGERS: usize = 16;
 const TICK: Duration = Duration::from_millis(250);
 /// How far the clocks of a camera's two streams may lie apart: both are mapped by arrival.
 const STREAMS_APART: Duration = Duration::from_millis(500);
+
+/// The kind of alarm that is raised when the camera is covered, turned away, … ([`crate::domain::tamper`]).
+const TAMPER_ALARM: &str = "tamper";
+
+/// Nobody knows any more of anything that was done to the camera.
+pub fn clear_alarms(registry: &Registry, entry: &CameraEntry, camera: &str) {
+    entry.update(|status| status.tamper = None);
+    registry.clear_alarm(TAMPER_ALARM, Some(camera));
+}
 
 /// What a DetectorActor is made of.
 pub struct DetectorActor {
@@ -197,6 +207,7 @@ impl Actor for DetectorActor {
             // Else the camera's next life has the word.
             if !actor.is_orphan() {
                 actor.entry.update(|status| status.motion = false);
+                clear_alarms(&actor.registry, &actor.entry, &actor.camera);
             }
             actor.end_event(i64::MAX);
             if let LookerState::Idle(looker) = &actor.work.looker {
@@ -232,7 +243,8 @@ impl DetectorActor {
                 match Looker::new(&self.camera, &self.config, Arc::clone(&self.ring), self.work.settled) {
                     Ok(looker) => {
                         self.work.began = now;
-                        Box::new(looker.with_backgrounds(self.backgrounds.clone()))
+                        let looker = looker.with_backgrounds(self.backgrounds.clone());
+                        Box::new(looker.shown_to(self.entry.glimpses()))
                     }
                     Err(cause) => return self.worker_failed(cause),
                 }
@@ -252,6 +264,7 @@ impl DetectorActor {
                     let last = looker.drain();
                     look.changes.extend(last.changes);
                     look.seen.extend(last.seen);
+                    look.tampering.extend(last.tampering);
                     look.decoded += last.decoded;
                     look.looked = last.looked.or(look.looked);
                 }
@@ -266,6 +279,7 @@ impl DetectorActor {
         let wait = self.work.backoff.failed(now - self.work.began, fastrand::f64());
         self.work.looker = LookerState::Down(now + wait);
         self.entry.update(|status| status.motion = false);
+        clear_alarms(&self.registry, &self.entry, &self.camera);
         self.end_event(i64::MAX);
         self.parent.do_send(PartFailed {
             camera: self.camera.clone(),
@@ -281,6 +295,9 @@ impl DetectorActor {
         counters.frames_skipped.fetch_add(look.skipped, Ordering::Relaxed);
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
+        }
+        for (session, change) in &look.tampering {
+            self.publish_tampering(session, *change);
         }
         let scores = look.seen.iter().map(|seen| (seen.session.utc(seen.pts_us), Score::of(seen.share)));
         self.index.see(&self.camera, scores);
@@ -327,6 +344,23 @@ impl DetectorActor {
                 let at = session.utc(last_motion_us);
                 tracing::info!(%at, "no more motion");
                 self.registry.tell(Event::MotionEnded { camera, at });
+            }
+        }
+    }
+
+    fn publish_tampering(&self, session: &Session, change: TamperChange) {
+        match change {
+            TamperChange::Began { cause, since_us } => {
+                let (since, message) = (session.utc(since_us), cause.message());
+                let camera = Some(self.camera.clone());
+                self.entry.update(|status| status.tamper = Some(cause));
+                let (kind, message) = (TAMPER_ALARM.to_owned(), message.to_owned());
+                tracing::warn!(%since, cause = cause.name(), "{message}");
+                self.registry.raise(Alarm { kind, camera, cause: Some(cause), since, message });
+            }
+            TamperChange::Over { at_us } => {
+                tracing::info!(at = %session.utc(at_us), "the camera's view is as usual again");
+                clear_alarms(&self.registry, &self.entry, &self.camera);
             }
         }
     }

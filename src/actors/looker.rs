@@ -6,17 +6,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::registry::Glimpses;
 use crate::archive::backgrounds::Backgrounds;
 use crate::domain::adaptive::Memory;
 use crate::domain::config::DetectConfig;
 use crate::domain::finding::Finding;
-use crate::domain::motion::{Motion, MotionChange};
+use crate::domain::motion::{Motion, MotionChange, MotionState};
 use crate::domain::ring::Read;
 use crate::domain::stream::Track;
+use crate::domain::tamper::TamperChange;
 use crate::failpoint;
-use crate::media::decode::LumaDecoder;
-use crate::media::detect::Detector;
+use crate::media::decode::{LumaDecoder, LumaView};
+use crate::media::detect::{Detector, Score};
+use crate::media::glimpse::Glimpse;
 use crate::media::packet::Session;
+use crate::media::picture::{Picture, ToBgr};
 use crate::media::{Packet, PacketRing};
 
 /// Video packets a turn takes before another camera gets its turn.
@@ -25,6 +29,8 @@ const PACKETS_A_TURN: usize = 8;
 const MAX_LAG_US: i64 = 3_000_000;
 /// Pictures a decoder may hold back; times of so many packets are remembered.
 const REORDERED: usize = 64;
+/// Whoever watches the detector gets a picture so often, by the stream's time.
+const SHOW_EACH_US: i64 = 200_000;
 
 /// What is known of the scene is kept so often.
 const KEEP_EVERY_US: i64 = 5_000_000;
@@ -44,9 +50,48 @@ pub struct Looker {
     /// (pts, sequence) of the packets that are in the decoder.
     in_decoder: VecDeque<(i64, u64)>,
     needs_keyframe: bool,
+    show: Option<Show>,
     backgrounds: Option<Arc<Backgrounds>>,
     /// When what is known of the scene was kept last, in the session's time.
     kept_us: Option<i64>,
+}
+
+/// Shows what the detector sees, while somebody watches.
+struct Show {
+    to: Arc<Glimpses>,
+    to_bgr: ToBgr,
+    shown_us: Option<i64>,
+}
+
+impl Show {
+    /// Takes a picture that `detector` just looked at.
+    fn show(
+        &mut self,
+        (session, packet): (&Session, Option<&Packet>),
+        view: &LumaView,
+        picture: Picture,
+        detector: &Detector,
+        found: (Score, MotionState),
+    ) {
+        let newest = &self.to.newest;
+        if newest.receiver_count() == 0 {
+            if self.shown_us.take().is_some() {
+                newest.send_replace(None);
+            }
+            return;
+        }
+        // Times may jump back.
+        if self.shown_us.is_some_and(|shown_us| (0..SHOW_EACH_US).contains(&(view.pts_us - shown_us))) {
+            return;
+        }
+        self.shown_us = Some(view.pts_us);
+        let quarter_turns = packet.map_or(0, |packet| packet.stream.video.quarter_turns);
+        let time = session.utc(view.pts_us).format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        // A picture that can't be scaled is not shown; whoever records it says so.
+        if let Ok(glimpse) = Glimpse::take(picture, view, quarter_turns, &mut self.to_bgr, detector, found, time) {
+            newest.send_replace(Some(Arc::new(glimpse)));
+        }
+    }
 }
 
 /// What a turn brought.
@@ -56,6 +101,8 @@ pub struct Look {
     pub changes: Vec<Change>,
     /// Every picture that was looked at.
     pub seen: Vec<Seen>,
+    /// What became of the camera's being tampered with, each with its session.
+    pub tampering: Vec<(Arc<Session>, TamperChange)>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -103,9 +150,16 @@ impl Looker {
             decoder: LumaDecoder::new(),
             in_decoder: VecDeque::new(),
             needs_keyframe: true,
+            show: None,
             backgrounds: None,
             kept_us: None,
         })
+    }
+
+    /// Lets others see what the detector sees.
+    pub fn shown_to(mut self, glimpses: Option<Arc<Glimpses>>) -> Self {
+        self.show = glimpses.map(|to| Show { to, to_bgr: ToBgr::default(), shown_us: None });
+        self
     }
 
     /// What is known of the scene is kept there, and each connection begins with that.
@@ -254,9 +308,9 @@ impl Looker {
     }
 
     fn decode(&mut self, packet: Option<&Packet>, session: &Arc<Session>, look: &mut Look) {
-        let Looker { decoder, detector, motion, in_decoder, .. } = self;
+        let Looker { decoder, detector, motion, in_decoder, show, .. } = self;
         let mut fault = None;
-        let mut sink = |view: crate::media::decode::LumaView<'_>| {
+        let mut sink = |view: LumaView<'_>, picture: Picture<'_>| {
             look.decoded += 1;
             let pts_us = view.pts_us;
             let seq = in_decoder.iter().find(|(pts, _)| *pts == pts_us).map_or(0, |(_, seq)| *seq);
@@ -264,7 +318,7 @@ impl Looker {
                 Ok(score) => {
                     let (width, height) = detector.picture_size();
                     let share = f64::from(score.changed_pixels) / (f64::from(width) * f64::from(height)).max(1.0);
-                    let finding = score.finding;
+                    let finding = score.finding.clone();
                     let change = motion.look(session.id, pts_us, score.moving);
                     if detector.has_recalled() {
                         motion.settle();
@@ -273,15 +327,19 @@ impl Looker {
                         let (session, finding) = (Arc::clone(session), finding.clone());
                         look.changes.push(Change { session, seq, motion, finding });
                     }
+                    if let Some(show) = show {
+                        show.show((session, packet), &view, picture, detector, (score, motion.state()));
+                    }
                     look.seen.push(Seen { session: Arc::clone(session), pts_us, share, finding });
                 }
                 Err(error) => fault = Some(error.to_string()),
             }
+            look.tampering.extend(detector.take_tamper_change().map(|change| (Arc::clone(session), change)));
             look.looked = Some((Arc::clone(session), pts_us));
         };
         let result = match packet {
-            Some(packet) => decoder.decode(packet, &mut sink),
-            None => decoder.drain(&mut sink),
+            Some(packet) => decoder.decode_pictures(packet, &mut sink),
+            None => decoder.drain_pictures(&mut sink),
         };
         if let Err(error) = result {
             fault = Some(error.to_string());

@@ -9,7 +9,10 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::Loaded;
 use crate::domain::camera::{CameraState, CameraStatus, Counters, Event};
+use crate::domain::config::DetectConfig;
+use crate::domain::tamper::Tampering;
 use crate::media::PacketRing;
+use crate::media::glimpse::Glimpse;
 
 /// All cameras that have a file in `config.d/`, by name, and the facts they tell.
 pub struct Registry {
@@ -42,8 +45,18 @@ struct Looks {
 pub struct Alarm {
     pub kind: String,
     pub camera: Option<String>,
+    /// What was done to the camera, of the kind `tamper`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Tampering>,
     pub since: DateTime<Utc>,
     pub message: String,
+}
+
+impl Alarm {
+    fn event(self, active: bool) -> Event {
+        let Alarm { kind, camera, cause, message, .. } = self;
+        Event::Alarm { kind, camera, cause, message, active }
+    }
 }
 
 /// One camera's published side.
@@ -52,7 +65,15 @@ pub struct CameraEntry {
     pub counters: Arc<Counters>,
     /// The ring of the running session, for snapshots and viewers.
     ring: RwLock<Option<Arc<PacketRing>>>,
+    /// What the running detector sees, for whoever wants to look.
+    glimpses: RwLock<Option<Arc<Glimpses>>>,
     commands: RwLock<Option<CommandSink>>,
+}
+
+/// What a detector sees: it is copied while somebody listens only.
+pub struct Glimpses {
+    pub config: DetectConfig,
+    pub newest: watch::Sender<Option<Arc<Glimpse>>>,
 }
 
 type CommandSink = Box<dyn Fn(CameraCommand) + Send + Sync>;
@@ -173,22 +194,24 @@ impl Registry {
     /// Raises an alarm; one that is already up keeps its time and takes the new message. True if it says what it
     /// did not say before.
     pub fn raise_alarm(&self, kind: &str, camera: Option<&str>, now: DateTime<Utc>, message: String) -> bool {
-        let key = (kind.to_owned(), camera.map(str::to_owned));
+        let (kind, camera) = (kind.to_owned(), camera.map(str::to_owned));
+        self.raise(Alarm { kind, camera, cause: None, since: now, message })
+    }
+
+    /// As [`Registry::raise_alarm`], with a cause; another cause is told as another alarm.
+    pub fn raise(&self, alarm: Alarm) -> bool {
+        let key = (alarm.kind.clone(), alarm.camera.clone());
         let mut alarms = self.alarms.write().unwrap_or_else(PoisonError::into_inner);
         match alarms.get_mut(&key) {
-            Some(alarm) => {
-                let is_new = alarm.message != message;
-                alarm.message = message;
+            Some(there) if there.cause == alarm.cause => {
+                let is_new = there.message != alarm.message;
+                there.message = alarm.message;
                 is_new
             }
-            None => {
-                let (kind, camera) = key.clone();
-                alarms.insert(
-                    key,
-                    Alarm { kind: kind.clone(), camera: camera.clone(), since: now, message: message.clone() },
-                );
+            _ => {
+                alarms.insert(key, alarm.clone());
                 drop(alarms);
-                self.tell(Event::Alarm { kind, camera, message, active: true });
+                self.tell(alarm.event(true));
                 true
             }
         }
@@ -197,8 +220,8 @@ impl Registry {
     pub fn clear_alarm(&self, kind: &str, camera: Option<&str>) {
         let key = (kind.to_owned(), camera.map(str::to_owned));
         let removed = self.alarms.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        if let Some(Alarm { kind, camera, message, .. }) = removed {
-            self.tell(Event::Alarm { kind, camera, message, active: false });
+        if let Some(alarm) = removed {
+            self.tell(alarm.event(false));
         }
     }
 
@@ -225,6 +248,7 @@ impl CameraEntry {
                 mime: None,
                 motion: false,
                 recording: false,
+                tamper: None,
                 started_at: None,
                 generation: 0,
                 config_error: None,
@@ -233,6 +257,7 @@ impl CameraEntry {
             }),
             counters: Arc::default(),
             ring: RwLock::new(None),
+            glimpses: RwLock::new(None),
             commands: RwLock::new(None),
         }
     }
@@ -254,11 +279,20 @@ impl CameraEntry {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
+    pub fn glimpses(&self) -> Option<Arc<Glimpses>> {
+        self.glimpses.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_glimpses(&self, glimpses: Option<Arc<Glimpses>>) {
+        *self.glimpses.write().unwrap_or_else(PoisonError::into_inner) = glimpses;
+    }
+
     /// Takes `ring` away, unless it was replaced already.
     pub fn unset_ring(&self, ring: &Arc<PacketRing>) {
         let mut held = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, ring)) {
             *held = None;
+            self.set_glimpses(None);
         }
     }
 

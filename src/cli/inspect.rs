@@ -14,7 +14,7 @@ use super::{INPUT_WRONG, or_told};
 use crate::actors::shared::Playback;
 use crate::clock;
 use crate::config;
-use crate::domain::config::Algorithm;
+use crate::domain::config::{Algorithm, DetectConfig};
 use crate::domain::motion::MotionState;
 use crate::domain::separation::{Separation, middle};
 use crate::domain::source_url::SourceKind;
@@ -94,6 +94,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
         cancel: cancel.clone(),
         is_file,
         quarter_turns: 0,
+        detect: camera.detect.clone(),
         session: None,
         progress: Progress::hidden(),
         fault: None,
@@ -124,6 +125,7 @@ struct Inspector {
     cancel: Cancel,
     is_file: bool,
     quarter_turns: u8,
+    detect: DetectConfig,
     session: Option<Arc<Session>>,
     progress: Progress,
     fault: Option<Trouble>,
@@ -190,7 +192,7 @@ impl Inspector {
         }
         let panes = match &mut self.panes {
             Some(panes) => panes,
-            none => none.insert(Panes::new(view.width, view.height, self.quarter_turns)?),
+            none => none.insert(Panes::new(view.width, view.height, self.quarter_turns, &self.detect)?),
         };
         let (width, height) = panes.source_size(view.width, view.height);
         let source = self.to_bgr.run(picture, width, height).map_err(|error| {
@@ -200,7 +202,9 @@ impl Inspector {
             (Some(session), false) => session.utc(view.pts_us).format("%Y-%m-%d %H:%M:%S UTC").to_string(),
             _ => time_text(at_us),
         };
-        let drawing = panes.draw(source, &self.watch.detector, &Facts { score: &score, state, at_us, time: &time })?;
+        let detector = &self.watch.detector;
+        let facts = Facts { score: &score, state, tampering: detector.tampering(), at_us, time: &time };
+        let drawing = panes.draw(source, |stage| detector.stage(stage), &facts)?;
         if let Some(out) = &self.out {
             write(&mut self.video, out, drawing, at_us).map_err(encode_trouble)?;
         }

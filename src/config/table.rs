@@ -199,6 +199,13 @@ pub(super) const CAMERA: &[Key] = &[
         Is("ignore"),
         "whether a switched light or a turned camera counts as motion (`adaptive`)",
     ),
+    key(
+        "detect.tamper",
+        Flag,
+        Is("true"),
+        "raise an alarm when the camera is covered, out of focus, turned away, frozen, black or shows a card; `false` \
+         for cameras that are steered",
+    ),
     key("detect.warm_up", Duration("0s", "1h"), Is("5s"), "no detection until the camera has settled after a connect"),
     key(
         "detect.minimal_duration",

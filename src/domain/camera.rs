@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::finding::{Cause, Region};
+use super::tamper::Tampering;
 
 /// The state of a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -135,6 +136,9 @@ pub struct CameraStatus {
     pub motion: bool,
     /// Is a file being written now?
     pub recording: bool,
+    /// What was done to the camera, while its `tamper` alarm is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tamper: Option<Tampering>,
     /// When the camera was (re)started: changes exactly then. Null while it never was.
     pub started_at: Option<DateTime<Utc>>,
     /// One life of the CameraActor; rises with every start.
@@ -230,6 +234,8 @@ pub enum Event {
     Alarm {
         kind: String,
         camera: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<Tampering>,
         message: String,
         active: bool,
     },

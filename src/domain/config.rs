@@ -55,6 +55,8 @@ pub struct DetectConfig {
     pub fps: u32,
     /// What becomes of a scene change (`adaptive`).
     pub on_scene_change: OnSceneChange,
+    /// Tell when the camera is covered, turned away, out of focus … ([`super::tamper`]).
+    pub tamper: bool,
     /// No detection until the camera has settled after a connect.
     pub warm_up: Duration,
     /// An event lasts at least this long after its last motion.
@@ -104,6 +106,7 @@ impl Default for DetectConfig {
             effort: Effort::Auto,
             fps: 10,
             on_scene_change: OnSceneChange::Ignore,
+            tamper: true,
             warm_up: Duration::from_secs(5),
             minimal_duration: Duration::from_secs(10),
             width: 500,

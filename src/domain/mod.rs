@@ -1,8 +1,8 @@
 //! The pure core: values in, values and actions out.
 //!
 //! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
-//! detector and how well one does, the motion and recorder state machines, what is missing, backoff. Does not belong
-//! here: actix, libav, OpenCV, files, sockets, the wall
+//! detector and how well one does, tampering, the motion and recorder state machines, what is missing, backoff. Does
+//! not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
 pub mod access;
@@ -25,6 +25,7 @@ pub mod score;
 pub mod separation;
 pub mod source_url;
 pub mod stream;
+pub mod tamper;
 pub mod throttle;
 pub mod timeline;
 pub mod timezone;

@@ -6,6 +6,7 @@ pub mod backtest;
 pub mod decode;
 pub mod detect;
 pub mod encode;
+pub mod glimpse;
 pub mod jpeg;
 pub mod nal;
 pub mod new_file;

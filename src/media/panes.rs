@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! source                                  first stage: grey, blurred; difference
-//! second stage: threshold, dilate, erode  contours of all movement, with a trace
+//! second stage: threshold, dilate, erode  contours of all movement, with a trace; boxes, zones and masks
 //! state, time, changed area               changed area of the last half minute against the level
 //! ```
 
@@ -16,13 +16,16 @@ use opencv::core::{ROTATE_90_CLOCKWISE, ROTATE_90_COUNTERCLOCKWISE, ROTATE_180};
 use opencv::imgproc::{
     CHAIN_APPROX_SIMPLE, FONT_HERSHEY_SIMPLEX, INTER_AREA, INTER_LINEAR, INTER_NEAREST, LINE_AA, RETR_EXTERNAL,
 };
-use opencv::imgproc::{draw_contours, find_contours, get_text_size, put_text, resize};
+use opencv::imgproc::{draw_contours, find_contours, get_text_size, polylines, put_text, rectangle_points, resize};
 use opencv::prelude::*;
 
-use super::detect::{DetectError, Detector, Score, Stage, StageView};
+use super::detect::{DetectError, Score, Stage, StageView};
 use super::picture::BgrView;
-use crate::domain::finding::Cause;
+use crate::domain::config::DetectConfig;
+use crate::domain::finding::{Cause, Region};
 use crate::domain::motion::MotionState;
+use crate::domain::tamper::Tampering;
+use crate::domain::zone::Polygon;
 
 /// A pane fits into this, and is no smaller than that.
 const LARGEST_PANE: (u32, u32) = (640, 480);
@@ -53,6 +56,8 @@ const RED: Colour = [70, 70, 245];
 pub struct Facts<'a> {
     pub score: &'a Score,
     pub state: MotionState,
+    /// What is wrong with the camera.
+    pub tampering: Option<Tampering>,
     /// Since the first picture.
     pub at_us: i64,
     /// The time, in words.
@@ -64,6 +69,9 @@ pub struct Panes {
     pane: Size,
     /// Clockwise.
     quarter_turns: u8,
+    masks: Vec<Polygon>,
+    /// With their names.
+    zones: Vec<(String, Polygon)>,
     canvas: Mat,
     trace: Trace,
     history: VecDeque<Sample>,
@@ -79,14 +87,14 @@ struct Sample {
 }
 
 impl Panes {
-    /// For pictures of this size, to be shown by so many quarter turns clockwise.
-    pub fn new(width: u32, height: u32, quarter_turns: u8) -> Result<Self, DetectError> {
-        let fitted = fit(turned((width, height), quarter_turns), LARGEST_PANE);
-        let even = |side: u32, least: u32| (side.max(least).next_multiple_of(2)) as i32;
-        let pane = Size::new(even(fitted.0, SMALLEST_PANE.0), even(fitted.1, SMALLEST_PANE.1));
+    /// For pictures of this size, to be shown by so many quarter turns clockwise, with this configuration's places.
+    pub fn new(width: u32, height: u32, quarter_turns: u8, config: &DetectConfig) -> Result<Self, DetectError> {
+        let pane = pane_size((width, height), quarter_turns);
         let size = Size::new(2 * pane.width + GAP, 2 * (pane.height + GAP) + STRIP_HEIGHT);
         let canvas = Mat::new_size_with_default(size, CV_8UC3, scalar(BACKGROUND))?;
-        Ok(Panes { pane, quarter_turns, canvas, trace: Trace::default(), history: VecDeque::new() })
+        let zones = config.zones.iter().map(|zone| (zone.name.clone(), zone.polygon.clone())).collect();
+        let (masks, trace, history) = (config.masks.clone(), Trace::default(), VecDeque::new());
+        Ok(Panes { pane, quarter_turns, masks, zones, canvas, trace, history })
     }
 
     /// Width and height of the drawing; both are even.
@@ -96,26 +104,31 @@ impl Panes {
 
     /// In which size [`Panes::draw`] wants a source picture of this size.
     pub fn source_size(&self, width: u32, height: u32) -> (u32, u32) {
-        let room = turned((self.pane.width as u32, self.pane.height as u32), self.quarter_turns);
-        fit((width, height), room)
+        fit_pane((width, height), self.pane, self.quarter_turns)
     }
 
-    /// Draws what `detector` made of the picture that it looked at last; `source` is that picture.
-    pub fn draw(&mut self, source: BgrView, detector: &Detector, facts: &Facts) -> Result<BgrView<'_>, DetectError> {
+    /// Draws what the detector made of the picture that it looked at last: `source` is that picture, `stage` what each
+    /// stage made of it.
+    pub fn draw<'a>(
+        &mut self,
+        source: BgrView,
+        stage: impl Fn(Stage) -> Option<StageView<'a>>,
+        facts: &Facts,
+    ) -> Result<BgrView<'_>, DetectError> {
         self.canvas.set_scalar(scalar(BACKGROUND))?;
         let (width, height) = (source.width as usize, source.height as usize);
         self.put(0, width, height, source.data, INTER_AREA)?;
         self.label(0, &[("source", WORDS)])?;
 
-        let scaled = detector.stage(Stage::Prepared);
+        let scaled = stage(Stage::Prepared);
         if let Some(prepared) = scaled {
-            let difference = detector.stage(Stage::Difference);
+            let difference = stage(Stage::Difference);
             let pixels = first_stage(prepared, difference);
             self.put(1, prepared.width as usize, prepared.height as usize, &pixels, INTER_LINEAR)?;
         }
         self.label(1, &[("first stage: grey, blurred;", WORDS), ("difference", AMBER)])?;
 
-        let [changed, dilated, area] = [Stage::Changed, Stage::Dilated, Stage::Area].map(|stage| detector.stage(stage));
+        let [changed, dilated, area] = [Stage::Changed, Stage::Dilated, Stage::Area].map(&stage);
         if let (Some(changed), Some(dilated), Some(area)) = (changed, dilated, area) {
             let pixels = second_stage(changed, dilated, area);
             self.put(2, area.width as usize, area.height as usize, &pixels, INTER_NEAREST)?;
@@ -125,6 +138,7 @@ impl Panes {
         let mut marked = source.data.to_vec();
         let contours = self.trace.draw(source, &mut marked, area, facts.at_us)?;
         self.put(3, width, height, &marked, INTER_AREA)?;
+        self.mark(source, facts)?;
         let count = format!("{contours} {}", if contours == 1 { "area" } else { "areas" });
         self.label(3, &[("all movement:", WORDS), (&count, GREEN), ("now,", GREEN), ("before", AMBER)])?;
 
@@ -161,6 +175,40 @@ impl Panes {
         ((pane % 2) * (self.pane.width + GAP), (pane / 2) * (self.pane.height + GAP))
     }
 
+    /// Masks, zones and boxes over the last pane.
+    fn mark(&mut self, source: BgrView, facts: &Facts) -> Result<(), DetectError> {
+        let (left, top) = self.place(3);
+        let shown = turned(self.source_size(source.width, source.height), self.quarter_turns);
+        let (width, height) = (shown.0 as i32, shown.1 as i32);
+        let (left, top) = (left + (self.pane.width - width) / 2, top + (self.pane.height - height) / 2);
+        let turns = self.quarter_turns;
+        let at = |share: (f32, f32)| {
+            let (x, y) = turned_share(share, turns);
+            let along = |share: f32, side: i32| (share * (side - 1) as f32).round() as i32;
+            Point::new(left + along(x, width), top + along(y, height))
+        };
+        let outlines = self.masks.iter().map(|mask| (FAINT, None, mask));
+        let zones = self.zones.iter().map(|(name, zone)| (BLUE, Some(name), zone));
+        for (colour, name, place) in outlines.chain(zones) {
+            let corners: Vector<Point> = place.corners().iter().map(|corner| at(*corner)).collect();
+            polylines(&mut self.canvas, &corners, true, scalar(colour), 1, LINE_AA, 0)?;
+            if let (Some(name), Ok(first)) = (name, corners.get(0)) {
+                say(&mut self.canvas, name, first.x + 4, first.y + 14, 0.4, colour)?;
+            }
+        }
+        let Score { finding, changed_pixels, .. } = facts.score;
+        for (n, Region { left, top, width, height }) in finding.regions.iter().enumerate() {
+            let corners = (at((*left, *top)), at((left + width, top + height)));
+            rectangle_points(&mut self.canvas, corners.0, corners.1, scalar(GREEN), 1, LINE_AA, 0)?;
+            if n == 0 {
+                let words = format!("{} {changed_pixels} px", finding.cause.map_or("", Cause::name));
+                let (x, y) = (corners.0.x.min(corners.1.x), corners.0.y.min(corners.1.y));
+                say(&mut self.canvas, &words, x, y - 5, 0.4, GREEN)?;
+            }
+        }
+        Ok(())
+    }
+
     fn label(&mut self, pane: i32, words: &[(&str, Colour)]) -> Result<(), DetectError> {
         let (left, top) = self.place(pane);
         let mut x = left + 7;
@@ -187,7 +235,8 @@ impl Panes {
         let &Score { changed_pixels, level_pixels, moving, ref finding } = facts.score;
         let changed = format!("changed {changed_pixels} px  {:.2} %", share(changed_pixels));
         self.say(&changed, 10, top + 78, 0.45, if moving { RED } else { WORDS })?;
-        let why_not = finding.cause.filter(|cause| *cause != Cause::Motion).map_or("", Cause::name);
+        let why_not = finding.cause.filter(|cause| *cause != Cause::Motion).map(Cause::name);
+        let why_not = facts.tampering.map(Tampering::name).or(why_not).unwrap_or_default();
         let level = format!("level {level_pixels} px  {:.2} %  {why_not}", share(level_pixels));
         self.say(&level, 10, top + 100, 0.45, FAINT)?;
         Ok(())
@@ -384,6 +433,33 @@ pub(super) fn scaled_contours(area: StageView, width: u32, height: u32) -> Resul
         contour.iter().map(point).collect::<Vector<Point>>()
     });
     Ok(scaled.collect())
+}
+
+/// How large a pane is for pictures of this size.
+fn pane_size(picture: (u32, u32), quarter_turns: u8) -> Size {
+    let fitted = fit(turned(picture, quarter_turns), LARGEST_PANE);
+    let even = |side: u32, least: u32| (side.max(least).next_multiple_of(2)) as i32;
+    Size::new(even(fitted.0, SMALLEST_PANE.0), even(fitted.1, SMALLEST_PANE.1))
+}
+
+/// The size in which a picture goes into such a pane, before it is turned.
+fn fit_pane(picture: (u32, u32), pane: Size, quarter_turns: u8) -> (u32, u32) {
+    fit(picture, turned((pane.width as u32, pane.height as u32), quarter_turns))
+}
+
+/// In which size the first panes of a stream want a picture of this size.
+pub(super) fn first_source_size(picture: (u32, u32), quarter_turns: u8) -> (u32, u32) {
+    fit_pane(picture, pane_size(picture, quarter_turns), quarter_turns)
+}
+
+/// Where a place in shares of the picture is after so many quarter turns clockwise.
+fn turned_share((x, y): (f32, f32), quarter_turns: u8) -> (f32, f32) {
+    match quarter_turns % 4 {
+        0 => (x, y),
+        1 => (1.0 - y, x),
+        2 => (1.0 - x, 1.0 - y),
+        _ => (y, 1.0 - x),
+    }
 }
 
 /// A size after so many quarter turns.

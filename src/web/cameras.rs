@@ -173,14 +173,3 @@ pub async fn score(
         score: series.points.iter().map(|score| score.short_share()).collect(),
     }))
 }
-
-/// The detector's four panes, live. Not built yet.
-#[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
-    (status = 501, description = "not built yet", body = Problem, content_type = "application/problem+json"),
-))]
-pub async fn inspect(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    state.camera(&who, &name)?;
-    Err(Problem::not_built("the tuning view"))
-}

@@ -39,7 +39,7 @@ use crate::domain::access::Right;
         cameras::score,
         live::video,
         live::stills,
-        cameras::inspect,
+        live::panes,
         cameras::trigger,
         cameras::restart,
         cameras::alarms,

@@ -72,11 +72,6 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// 501: the address is kept for a part that is not built yet.
-    pub fn not_built(what: &str) -> Self {
-        Problem::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not built yet"))
-    }
-
     /// 500, which also goes to the log.
     pub fn internal(detail: impl AsRef<str>) -> Self {
         let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail);

@@ -55,7 +55,7 @@ routes! {
     GET View "/api/cameras/{name}/score" ("from" "to") => cameras::score,
     GET View "/api/cameras/{name}/live" () => live::video,
     GET View "/api/cameras/{name}/live.mjpeg" () => live::stills,
-    GET View "/api/cameras/{name}/inspect.mjpeg" () => cameras::inspect,
+    GET View "/api/cameras/{name}/inspect.mjpeg" () => live::panes,
     POST View "/api/cameras/{name}/trigger" () => cameras::trigger,
     POST Admin "/api/cameras/{name}/restart" () => cameras::restart,
     GET View "/api/recordings" ("camera" "from" "to" "limit" "cursor") => recordings::list,

@@ -52,7 +52,7 @@ impl AdaptiveStages {
 
     pub fn look(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         // Between two looks a picture is not even scaled.
-        if self.adaptive.is_due(view.pts_us) {
+        if self.is_due(view.pts_us) {
             self.scaled.take(view)?;
             let (width, height) = self.size();
             let bytes = self.scaled.picture.data_bytes()?;

@@ -22,6 +22,7 @@ use super::decode::LumaView;
 use crate::domain::adaptive::Memory;
 use crate::domain::config::{Algorithm, Area, DetectConfig};
 use crate::domain::finding::{Cause, Finding};
+use crate::domain::tamper::{Tamper, TamperChange, Tampering};
 
 /// OpenCV refused a picture.
 #[derive(Debug, Error)]
@@ -48,6 +49,9 @@ pub struct Score {
 pub struct Detector {
     kind: Kind,
     session: Option<u64>,
+    /// None: it is switched off.
+    tamper: Option<Tamper>,
+    tamper_change: Option<TamperChange>,
 }
 
 enum Kind {
@@ -62,7 +66,8 @@ impl Detector {
             Algorithm::Seed => Kind::Seed { stages: Box::new(Stages::new(config)?), min_area: config.min_area },
             Algorithm::Adaptive => Kind::Adaptive(Box::new(AdaptiveStages::new(config))),
         };
-        Ok(Detector { kind, session: None })
+        let tamper = config.tamper.then(Tamper::default);
+        Ok(Detector { kind, session: None, tamper, tamper_change: None })
     }
 
     /// Looks at the next picture. The first one of a stream (the first two where three are compared, the first
@@ -70,7 +75,19 @@ impl Detector {
     pub fn look(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         if self.session.replace(view.session) != Some(view.session) {
             self.forget();
+            if let Some(tamper) = &mut self.tamper {
+                tamper.new_session();
+            }
         }
+        let is_new = self.kind.is_due(view.pts_us);
+        let score = self.compare(view)?;
+        if is_new {
+            self.look_for_tampering(view.pts_us);
+        }
+        Ok(score)
+    }
+
+    fn compare(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         match &mut self.kind {
             Kind::Seed { stages, min_area } => {
                 let changed_pixels = stages.look(view)?;
@@ -83,12 +100,26 @@ impl Detector {
         }
     }
 
+    fn look_for_tampering(&mut self, pts_us: i64) {
+        let Some(tamper) = self.tamper.as_mut().filter(|tamper| tamper.is_due(pts_us)) else { return };
+        let Some(view) = self.kind.view(Stage::Scaled) else { return };
+        let change = tamper.look(view.data, view.width as usize, view.height as usize, pts_us);
+        self.tamper_change = change.or(self.tamper_change);
+    }
+
+    /// What the pictures since it was asked last changed about the camera's being tampered with.
+    pub fn take_tamper_change(&mut self) -> Option<TamperChange> {
+        self.tamper_change.take()
+    }
+
+    /// What is wrong with the camera now.
+    pub fn tampering(&self) -> Option<Tampering> {
+        self.tamper.as_ref().and_then(Tamper::told)
+    }
+
     /// Is there more to do for a picture at this time of the session than to say again what was found last?
     pub fn is_due(&self, pts_us: i64) -> bool {
-        match &self.kind {
-            Kind::Seed { .. } => true,
-            Kind::Adaptive(stages) => stages.is_due(pts_us),
-        }
+        self.kind.is_due(pts_us)
     }
 
     /// What is known of the scene, where that is worth remembering (`adaptive`).
@@ -133,7 +164,21 @@ impl Detector {
     /// What a stage made of the last picture; None where the stage was not reached, is switched off or is not one of
     /// this algorithm.
     pub fn stage(&self, stage: Stage) -> Option<StageView<'_>> {
-        match &self.kind {
+        self.kind.view(stage)
+    }
+}
+
+impl Kind {
+    /// Will the picture at `pts_us` be looked at?
+    fn is_due(&self, pts_us: i64) -> bool {
+        match self {
+            Kind::Seed { .. } => true,
+            Kind::Adaptive(stages) => stages.is_due(pts_us),
+        }
+    }
+
+    fn view(&self, stage: Stage) -> Option<StageView<'_>> {
+        match self {
             Kind::Seed { stages, .. } => stages.view(stage),
             Kind::Adaptive(stages) => stages.view(stage),
         }

@@ -5,6 +5,7 @@
 //! goes out. Does not belong here: the bytes of MP4 (`archive::mp4::live`), pictures as JPEGs (`media::jpeg`).
 
 mod feed;
+mod panes;
 mod socket;
 mod stills;
 
@@ -18,9 +19,10 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::feed::{Feed, Viewer};
+use self::panes::Inspection;
 use self::socket::{AWAY, Close, Source, UNSUPPORTED};
 use self::stills::{Stills, StillsViewer};
 use super::doors::Who;
@@ -31,6 +33,8 @@ use crate::pool::Pool;
 
 /// Viewers of all cameras together; each is a connection, and some are left for everything else.
 pub(super) const MOST_VIEWERS: usize = 400;
+/// Of those, who watch what detectors see: each camera's panes cost a drawing five times a second.
+const MOST_INSPECTING: usize = 16;
 /// What the kernel may hold of a viewer's pictures unsent, in bytes: whoever is slower is found out, and goes on with
 /// newer ones, before seconds of old pictures lie in there.
 const MOST_UNSENT: u32 = 128 << 10;
@@ -41,12 +45,17 @@ pub struct Lives {
     places: Arc<Semaphore>,
     feeds: Mutex<HashMap<String, Weak<Feed>>>,
     stills: Mutex<HashMap<String, Weak<Stills>>>,
+    /// Of those who watch detectors.
+    inspecting: Arc<Semaphore>,
+    inspections: Mutex<HashMap<String, Weak<Inspection>>>,
 }
 
 impl Lives {
     pub fn new(pool: Pool) -> Self {
         let places = Arc::new(Semaphore::new(MOST_VIEWERS));
-        Lives { pool, places, feeds: Mutex::default(), stills: Mutex::default() }
+        let inspecting = Arc::new(Semaphore::new(MOST_INSPECTING));
+        let (feeds, stills, inspections) = Default::default();
+        Lives { pool, places, feeds, stills, inspecting, inspections }
     }
 
     /// What all viewers of this ring share.
@@ -57,6 +66,11 @@ impl Lives {
     fn stills(&self, camera: &str, entry: &Arc<CameraEntry>) -> Arc<Stills> {
         let start = || Stills::start(camera, Arc::clone(entry), self.pool.clone());
         shared(&self.stills, camera, |stills| stills.is_of(entry), start)
+    }
+
+    fn inspection(&self, camera: &str, entry: &Arc<CameraEntry>) -> Arc<Inspection> {
+        let start = || Inspection::start(camera, Arc::clone(entry), self.pool.clone());
+        shared(&self.inspections, camera, |inspection| inspection.is_of(entry), start)
     }
 
     fn place(&self, entry: Arc<CameraEntry>) -> Result<Place, Problem> {
@@ -195,17 +209,52 @@ pub async fn stills(
     if wants_socket(&request) {
         return socket::answer(&request, body, &state, who, StillsViewer::new(stills, place));
     }
+    Ok(endless(&state, who, stills.newest(), (stills, place)))
+}
+
+/// What the detector sees, live: four panes (the picture, what is compared, what differs, and where something moves,
+/// with boxes, zones and masks) and a strip with its state and the cause of its decision. At most five pictures a second,
+/// drawn while somebody looks.
+#[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "live", params(
+    ("name" = String, Path, description = "the stem of the camera's file"),
+), responses(
+    (status = 200, description = "JPEGs without an end", content_type = "multipart/x-mixed-replace", body = Vec<u8>),
+    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the camera detects nothing", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "the camera does not run, or too many look already", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn panes(
+    state: web::Data<AppState>,
+    who: Who,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let entry = state.camera(&who, &name)?;
+    ring(&entry, &name)?;
+    if entry.glimpses().is_none() {
+        return Err(Problem::conflict(format!("camera {name} detects nothing (set detect.enabled: true)")));
+    }
+    let busy = || Problem::unavailable("too many watch what detectors see already (close some)");
+    let permit = Arc::clone(&state.live.inspecting).try_acquire_owned().map_err(|_| busy())?;
+    let place = state.live.place(Arc::clone(&entry))?;
+    if *request.method() == Method::HEAD {
+        return Ok(multipart::answer(futures_util::stream::empty()));
+    }
+    let inspection = state.live.inspection(&name, &entry);
+    Ok(endless(&state, who, inspection.newest(), (inspection, place, permit)))
+}
+
+/// JPEGs until the server stops or `who` may look no longer; `held` is kept as long as somebody looks.
+fn endless<T: 'static>(state: &AppState, who: Who, newest: watch::Receiver<Option<Bytes>>, held: T) -> HttpResponse {
     let mut stopping = state.stopping.clone();
-    let parts = multipart::parts(stills.newest()).map(move |part| {
-        // Held as long as somebody looks.
-        let _ = (&stills, &place);
+    let parts = multipart::parts(newest).map(move |part| {
+        let _ = &held;
         part
     });
     let end = state.doors.end_of(who);
-    let parts = parts.take_until(Box::pin(async move {
+    multipart::answer(parts.take_until(Box::pin(async move {
         tokio::select! { _ = stopping.wait_for(|stopping| *stopping) => {}, () = end => {} }
-    }));
-    Ok(multipart::answer(parts))
+    })))
 }
 
 fn ring(entry: &CameraEntry, name: &str) -> Result<Arc<PacketRing>, Problem> {

@@ -98,13 +98,6 @@ fn what_is_not_there_is_said_so() {
 }
 
 #[test]
-fn what_comes_later_says_so() {
-    let served = Served::start();
-    served.registry.entry("yard");
-    served.get("/api/cameras/yard/inspect.mjpeg").problem(501);
-}
-
-#[test]
 fn a_bad_query_is_refused_by_the_name_of_its_key() {
     let served = Served::start();
     served.registry.entry("yard");
