@@ -222,8 +222,8 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
     let recorded = daemon.wait_for_recording("gate", secs(20), |recording| recording.complete);
     browser.open(&daemon.url("/cameras/gate"));
     click(&mut browser, "[data-act=remove]");
-    page_has(&mut browser, "the question", "document.querySelector('dialog [data-yes]')");
-    click(&mut browser, "dialog [data-yes]");
+    page_has(&mut browser, "the question", "document.querySelector('dialog [value=yes]')");
+    click(&mut browser, "dialog [value=yes]");
     page_has(&mut browser, "the list", "location.pathname == '/cameras' && !document.querySelector('[data-of=gate]')");
     assert!(!daemon.camera_file("gate").exists());
     assert!(daemon.archive().join(&recorded.path).exists(), "what was recorded stays");

@@ -407,7 +407,17 @@ fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
     for (scheme, width, height) in [("dark", 1280, 760), ("light", 1280, 760), ("light", 390, 844)] {
         browser.resize(width, height);
         browser.prefer(scheme);
-        for path in ["/", "/system", "/cameras", "/cameras/yard", "/cameras/broken", "/timeline", "/events", "/users"] {
+        for path in [
+            "/",
+            "/system",
+            "/cameras",
+            "/cameras/yard",
+            "/cameras/yard/tune",
+            "/cameras/broken",
+            "/timeline",
+            "/events",
+            "/users",
+        ] {
             browser.open(&daemon.url(path));
             if path == "/" {
                 // A phone shows some at a time.

@@ -50,6 +50,8 @@ assets! {
     "actions.js" "text/javascript; charset=utf-8",
     "cameras.js" "text/javascript; charset=utf-8",
     "camera.js" "text/javascript; charset=utf-8",
+    "tune.js" "text/javascript; charset=utf-8",
+    "places.js" "text/javascript; charset=utf-8",
     "timeline.js" "text/javascript; charset=utf-8",
 }
 

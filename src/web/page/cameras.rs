@@ -165,8 +165,8 @@ pub async fn one(state: &AppState, who: &Who, name: &str) -> Result<String, Prob
     if is_admin {
         let _ = writeln!(
             out,
-            "<p class=\"actions\">{}<button type=\"button\" class=\"button danger\" data-act=\"remove\" \
-             data-of=\"{shown}\">Remove…</button></p>",
+            "<p class=\"actions\">{}<a class=\"button\" href=\"/cameras/{shown}/tune\">Tune detection</a>\
+             <button type=\"button\" class=\"button danger\" data-act=\"remove\" data-of=\"{shown}\">Remove…</button></p>",
             buttons(&camera)
         );
     }
@@ -231,6 +231,12 @@ async fn editor(state: &AppState, name: &str) -> String {
         Text(&shown.etag),
         Text(&shown.text),
     )
+}
+
+/// The tuning of a camera's detection. All that is in it its script asks for.
+pub fn tune(state: &AppState, who: &Who, name: &str) -> Result<String, Problem> {
+    state.camera(who, name)?;
+    Ok(include_str!("../www/tune.html").replace("{{name}}", &Text(name).to_string()))
 }
 
 /// The form for a new camera, for admins.

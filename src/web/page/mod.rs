@@ -77,6 +77,14 @@ pub const PAGES: &[Page] = &[
         script: "camera.js",
     },
     Page {
+        path: "/cameras/{name}/tune",
+        right: Right::Admin,
+        title: "Tune detection",
+        nav: "cameras",
+        html: "{{tune}}",
+        script: "tune.js",
+    },
+    Page {
         path: "/system",
         right: Right::View,
         title: "System",
@@ -179,6 +187,7 @@ async fn part(name: &str, state: &AppState, who: &Who, asked: &Asked<'_>) -> Res
         "camera-list" => cameras::list(state, who).await,
         "camera-form" => cameras::form(who).to_owned(),
         "camera" => cameras::one(state, who, asked.camera).await?,
+        "tune" => cameras::tune(state, who, asked.camera)?,
         "first" => cameras::first(who).to_owned(),
         "alarms" => tables::alarms(&state.alarms(who)),
         "recordings" => tables::recordings(&tables::newest_recordings(state, who).await),
