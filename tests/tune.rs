@@ -10,7 +10,7 @@ use support::*;
 /// Waits until an expression of the page is true.
 #[track_caller]
 fn page_has(browser: &mut Chromium, what: &str, expression: &str) {
-    wait_for(what, secs(60), || {
+    wait_for(what, secs(180), || {
         let is_there = browser.evaluate(&format!("Boolean({expression})")) == true;
         if !is_there {
             println!(
