@@ -129,7 +129,8 @@ fn a_short_soak_loses_nothing() {
             seconds: 30,
             cameras: 4,
             speed: 4,
-            seed: number("SEED", fastrand::u64(..1_000_000)),
+            // The same deeds each time; their moments are the machine's.
+            seed: number("SEED", 4711),
             disk_mb: 48,
             pause_ms: 700,
         });

@@ -31,9 +31,9 @@ fn what_is_done_to_a_camera_is_told_within_ten_seconds_and_until_it_is_over() {
     ];
     let mut daemon = Daemon::builder();
     for (name, _, done, algorithm) in &done {
-        let tamper = if *name == "off" { ", tamper: false" } else { "" };
+        let tamper = *name != "off";
         let source = clip(name, done);
-        let detect = format!("algorithm: {algorithm}, width: 160, fps: 4{tamper}");
+        let detect = format!("algorithm: {algorithm}, width: 160, fps: 4, tamper: {tamper}");
         let yaml = format!("source: {source}\ndetect: {{ {detect} }}\nrecord: {{ mode: off }}\n");
         daemon = daemon.camera(name, &yaml);
     }

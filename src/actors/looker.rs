@@ -140,7 +140,7 @@ impl Looker {
         let warm_up = if settled { 0 } else { config.warm_up.as_micros() as i64 };
         Ok(Looker {
             camera: camera.to_owned(),
-            detector: Detector::new(config).map_err(|error| error.to_string())?,
+            detector: Detector::new(config).map_err(|error| error.to_string())?.with_tamper(config),
             motion: Motion::new(warm_up, config.minimal_duration.as_micros() as i64),
             config: config.clone(),
             ring,

@@ -82,7 +82,7 @@ pub fn run(arguments: &InspectArgs, config_path: &Path) -> anyhow::Result<u8> {
     let cancel = Cancel::new();
     cancel_on_signal(cancel.clone())?;
     let mut inspector = Inspector {
-        watch: Watch::new(&camera)?,
+        watch: Watch::new(&camera)?.with_tamper(&camera),
         report: Report { has_level: camera.detect.algorithm == Algorithm::Seed, ..Report::default() },
         to_bgr: ToBgr::default(),
         panes: None,

@@ -185,6 +185,12 @@ impl Watch {
         })
     }
 
+    /// Looks for tampering too.
+    pub fn with_tamper(mut self, camera: &CameraConfig) -> Self {
+        self.detector = self.detector.with_tamper(&camera.detect);
+        self
+    }
+
     /// Looks at the next picture.
     pub fn look(&mut self, view: &LumaView) -> Result<Score, DetectError> {
         self.first_us.get_or_insert(view.pts_us);

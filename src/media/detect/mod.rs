@@ -49,7 +49,7 @@ pub struct Score {
 pub struct Detector {
     kind: Kind,
     session: Option<u64>,
-    /// None: it is switched off.
+    /// None: nobody wants to know.
     tamper: Option<Tamper>,
     tamper_change: Option<TamperChange>,
 }
@@ -66,8 +66,13 @@ impl Detector {
             Algorithm::Seed => Kind::Seed { stages: Box::new(Stages::new(config)?), min_area: config.min_area },
             Algorithm::Adaptive => Kind::Adaptive(Box::new(AdaptiveStages::new(config))),
         };
-        let tamper = config.tamper.then(Tamper::default);
-        Ok(Detector { kind, session: None, tamper, tamper_change: None })
+        Ok(Detector { kind, session: None, tamper: None, tamper_change: None })
+    }
+
+    /// Looks for tampering too, where the camera's configuration wants it: for live cameras, not for stored video.
+    pub fn with_tamper(mut self, config: &DetectConfig) -> Self {
+        self.tamper = config.tamper.then(Tamper::default);
+        self
     }
 
     /// Looks at the next picture. The first one of a stream (the first two where three are compared, the first
