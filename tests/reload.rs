@@ -530,7 +530,8 @@ fn sighup_rereads_retries_and_reopens() {
     });
     restarts_once(&daemon, "by-default", || {
         let local = daemon.folder().join("tarsier.local.yaml");
-        fs::write(local, "defaults: { record: { pre_alarm: 3s }, detect: { algorithm: seed } }\n").unwrap();
+        fs::write(local, "defaults: { record: { pre_alarm: 3s }, detect: { algorithm: seed, tamper: false } }\n")
+            .unwrap();
         daemon.signal(libc::SIGHUP);
     });
     assert_eq!(generation(&daemon, "own"), own);
