@@ -3,10 +3,8 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -69,19 +67,6 @@ fn address(server: &RtspServer, mount: &str) -> String {
     format!("rtsp://127.0.0.1:{}/{mount}", server.port(mount))
 }
 
-/// Waits until an expression of the page is true.
-#[track_caller]
-fn page_has(browser: &mut Chromium, what: &str, expression: &str) {
-    wait_for(what, secs(40), || {
-        let is_there = browser.evaluate(&format!("Boolean({expression})")) == true;
-        if !is_there {
-            let page = "[location.href, document.activeElement?.outerHTML.slice(0, 200), document.querySelector('main')?.innerText.slice(0, 600)]";
-            println!("{} {:?}", browser.evaluate(page), browser.complaints());
-        }
-        is_there.then_some(())
-    });
-}
-
 fn fill(browser: &mut Chromium, selector: &str, value: &str) {
     browser.evaluate(&format!(
         "(field => {{ field.value = {}; field.dispatchEvent(new Event('input', {{bubbles: true}})); }})(document.querySelector('{selector}')), true",
@@ -109,20 +94,16 @@ fn the_first_camera_is_added_in_the_page() {
     browser.resize(390, 844);
     browser.open(&daemon.url("/"));
     click(&mut browser, "#empty a");
-    page_has(
-        &mut browser,
-        "the form",
+    browser.wait_until(secs(40), "the form",
         "location.pathname == '/cameras' && document.querySelector('#add-look') && document.activeElement.id == 'add-source'",
     );
     fill(&mut browser, "#add-source", &address(&server, "yard"));
     click(&mut browser, "#add-look");
-    page_has(&mut browser, "a refusal", "/password/.test(document.querySelector('#add-error').textContent)");
+    browser.wait_until(secs(40), "a refusal", "/password/.test(document.querySelector('#add-error').textContent)");
     fill(&mut browser, "#add-username", "viewer");
     fill(&mut browser, "#add-password", &password);
     click(&mut browser, "#add-look");
-    page_has(
-        &mut browser,
-        "a picture",
+    browser.wait_until(secs(40), "a picture",
         "document.querySelector('#add-picture').checkVisibility() && document.querySelector('#add-picture').naturalWidth",
     );
     let says = browser.evaluate("document.querySelector('#add-says').textContent");
@@ -133,8 +114,8 @@ fn the_first_camera_is_added_in_the_page() {
     assert_eq!(browser.evaluate(TOO_SMALL), json!([]));
     fill(&mut browser, "#add-name", "front-door");
     click(&mut browser, "#add-save");
-    page_has(
-        &mut browser,
+    browser.wait_until(
+        secs(40),
         "the wall with the camera",
         "location.pathname == '/' && location.hash == '#front-door' && document.querySelector('#front-door.is-live')",
     );
@@ -167,7 +148,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
     let (yard_began, gate_began) = (started("yard"), started("gate"));
     let mut browser = Chromium::start();
     browser.open(&daemon.url("/cameras/yard"));
-    page_has(&mut browser, "the editor", "document.querySelector('#config-lines span')");
+    browser.wait_until(secs(40), "the editor", "document.querySelector('#config-lines span')");
     assert_eq!(browser.evaluate(TOO_SMALL), json!([]));
     let shown = browser.evaluate("document.querySelector('#config').value");
     let shown = shown.as_str().unwrap().to_owned();
@@ -175,7 +156,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
 
     fill(&mut browser, "#config", &format!("{shown}detect:\n  widht: 5\n"));
     click(&mut browser, "#editor [type=submit]");
-    page_has(&mut browser, "the fault", "document.querySelector('#config-faults li')");
+    browser.wait_until(secs(40), "the fault", "document.querySelector('#config-faults li')");
     let fault = browser.evaluate(
         "[document.querySelector('#config-faults').textContent, document.querySelector('#config-lines .bad').textContent.trim(), document.querySelector('#config').selectionStart]",
     );
@@ -192,7 +173,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
 
     fill(&mut browser, "#config", &format!("{shown}detect:\n  width: 320\n"));
     click(&mut browser, "#editor [type=submit]");
-    page_has(&mut browser, "success", "document.querySelector('.toast.good')");
+    browser.wait_until(secs(40), "success", "document.querySelector('.toast.good')");
     assert_eq!(file(&daemon, "yard"), format!("{yard}detect:\n  width: 320\n"), "with its password");
     let again = daemon
         .wait_for_camera("yard", secs(20), |camera| camera["state"] == "running" && camera["started_at"] != yard_began);
@@ -208,7 +189,7 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
 
     // What the buttons do.
     browser.open(&daemon.url("/cameras"));
-    page_has(&mut browser, "buttons", "document.querySelector('[data-act=restart][data-of=gate]')");
+    browser.wait_until(secs(40), "buttons", "document.querySelector('[data-act=restart][data-of=gate]')");
     assert_eq!(browser.evaluate(TOO_SMALL), json!([]));
     click(&mut browser, "[data-act=restart][data-of=gate]");
     daemon
@@ -216,30 +197,30 @@ fn an_edit_in_the_page_restarts_its_camera_only_and_faults_are_told_at_their_lin
     click(&mut browser, "[data-act=disable][data-of=gate]");
     daemon.wait_for_state("gate", "disabled", secs(20));
     assert!(file(&daemon, "gate").ends_with("enabled: false\n"));
-    page_has(&mut browser, "a button to switch it on", "document.querySelector('[data-act=enable][data-of=gate]')");
+    browser.wait_until(
+        secs(40),
+        "a button to switch it on",
+        "document.querySelector('[data-act=enable][data-of=gate]')",
+    );
     click(&mut browser, "[data-act=enable][data-of=gate]");
     daemon.wait_for_state("gate", "running", secs(20));
     let recorded = daemon.wait_for_recording("gate", secs(20), |recording| recording.complete);
     browser.open(&daemon.url("/cameras/gate"));
     click(&mut browser, "[data-act=remove]");
-    page_has(&mut browser, "the question", "document.querySelector('dialog [value=yes]')");
+    browser.wait_until(secs(40), "the question", "document.querySelector('dialog [value=yes]')");
     click(&mut browser, "dialog [value=yes]");
-    page_has(&mut browser, "the list", "location.pathname == '/cameras' && !document.querySelector('[data-of=gate]')");
+    browser.wait_until(
+        secs(40),
+        "the list",
+        "location.pathname == '/cameras' && !document.querySelector('[data-of=gate]')",
+    );
     assert!(!daemon.camera_file("gate").exists());
     assert!(daemon.archive().join(&recorded.path).exists(), "what was recorded stays");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
     // A viewer sees all that and changes nothing.
     let tarsier = |arguments: &[&str], input: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tarsier"))
-            .args(arguments)
-            .current_dir(daemon.folder())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = daemon.tarsier(arguments, input);
         assert!(output.status.success(), "{output:?}");
         format!("Bearer {}", String::from_utf8(output.stdout).unwrap().trim())
     };

@@ -4,7 +4,6 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 
 use support::*;
 
@@ -51,15 +50,7 @@ fn get(daemon: &Daemon, path: &str, headers: &str) -> String {
 
 fn token(daemon: &Daemon) -> String {
     let run = |arguments: &[&str], input: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tarsier"))
-            .args(arguments)
-            .current_dir(daemon.folder())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = daemon.tarsier(arguments, input);
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };

@@ -7,22 +7,6 @@ use std::fs;
 use serde_json::{Value, json};
 use support::*;
 
-/// Waits until an expression of the page is true.
-#[track_caller]
-fn page_has(browser: &mut Chromium, what: &str, expression: &str) {
-    wait_for(what, secs(180), || {
-        let is_there = browser.evaluate(&format!("Boolean({expression})")) == true;
-        if !is_there {
-            println!(
-                "{} {:?}",
-                browser.evaluate("document.querySelector('main')?.innerText.slice(0, 800)"),
-                browser.complaints()
-            );
-        }
-        is_there.then_some(())
-    });
-}
-
 /// A mask over the shares of the picture's width, drawn with the pointer.
 fn draw_mask(browser: &mut Chromium, from: f64, to: f64) {
     browser.evaluate(&format!(
@@ -47,7 +31,7 @@ fn verdict(browser: &mut Chromium) -> String {
         "document.querySelector('#verdict').textContent = ''; document.querySelector('#minutes').value = '1'",
     );
     browser.evaluate("document.querySelector('#try').click()");
-    page_has(browser, "a verdict", "document.querySelector('#verdict').textContent");
+    browser.wait_until(secs(180), "a verdict", "document.querySelector('#verdict').textContent");
     browser.evaluate("document.querySelector('#verdict').textContent").as_str().unwrap().to_owned()
 }
 
@@ -71,8 +55,12 @@ fn values_are_tried_on_what_was_recorded_and_saved_into_the_file() {
 
     let mut browser = Chromium::start();
     browser.open(&daemon.url("/cameras/yard/tune"));
-    page_has(&mut browser, "the values", "document.querySelector('#value-detect-minimal_duration')?.value == '1s'");
-    page_has(&mut browser, "the picture", "document.querySelector('#scene').naturalWidth");
+    browser.wait_until(
+        secs(180),
+        "the values",
+        "document.querySelector('#value-detect-minimal_duration')?.value == '1s'",
+    );
+    browser.wait_until(secs(180), "the picture", "document.querySelector('#scene').naturalWidth");
     let wide = "document.documentElement.scrollWidth - innerWidth";
     for width in [390, 1280] {
         browser.resize(width, 900);
@@ -95,14 +83,18 @@ fn values_are_tried_on_what_was_recorded_and_saved_into_the_file() {
         "(() => { const it = document.querySelector('#value-detect-warm_up'); it.value = 'soon'; it.dispatchEvent(new Event('change')); })()",
     );
     browser.evaluate("document.querySelector('#save').click()");
-    page_has(&mut browser, "the fault", "/warm_up.*duration/.test(document.querySelector('#faults').textContent)");
+    browser.wait_until(
+        secs(180),
+        "the fault",
+        "/warm_up.*duration/.test(document.querySelector('#faults').textContent)",
+    );
     assert_eq!(fs::read_to_string(daemon.camera_file("yard")).unwrap(), yaml("yard"));
 
     browser.evaluate(
         "(() => { const it = document.querySelector('#value-detect-warm_up'); it.value = '2s'; it.dispatchEvent(new Event('change')); })()",
     );
     browser.evaluate("document.querySelector('#save').click()");
-    page_has(&mut browser, "success", "document.querySelector('.toast.good')");
+    browser.wait_until(secs(180), "success", "document.querySelector('.toast.good')");
     let written = fs::read_to_string(daemon.camera_file("yard")).unwrap();
     assert!(
         written.starts_with("# Seen from the door.\n") && written.contains("minimal_duration: 1s # short"),
@@ -114,7 +106,7 @@ fn values_are_tried_on_what_was_recorded_and_saved_into_the_file() {
     daemon
         .wait_for_camera("yard", secs(20), |camera| camera["state"] == "running" && camera["started_at"] != yard_began);
     assert_eq!(started("gate"), gate_began, "the other one goes on");
-    page_has(&mut browser, "the mask again", "document.querySelectorAll('#drawing .mask').length == 1");
+    browser.wait_until(secs(180), "the mask again", "document.querySelectorAll('#drawing .mask').length == 1");
 }
 
 #[test]

@@ -12,21 +12,6 @@ use support::*;
 
 const PASSWORD: &str = "canary battery staple";
 
-/// Runs `tarsier` beside the daemon, with `input` in its pipe.
-fn tarsier(daemon: &Daemon, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tarsier"))
-        .args(arguments)
-        .current_dir(daemon.folder())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that fails early has closed its pipe.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
 #[track_caller]
 fn done(output: Output) -> String {
     assert!(output.status.success(), "{output:?}");
@@ -40,11 +25,11 @@ fn refused(output: Output) -> String {
 }
 
 fn add_user(daemon: &Daemon, name: &str, more: &[&str]) {
-    done(tarsier(daemon, &[&["user", "add", name], more].concat(), &format!("{PASSWORD}\n")));
+    done(daemon.tarsier(&[&["user", "add", name], more].concat(), &format!("{PASSWORD}\n")));
 }
 
 fn token(daemon: &Daemon, name: &str, more: &[&str]) -> String {
-    let secret = done(tarsier(daemon, &[&["token", "add", name], more].concat(), ""));
+    let secret = done(daemon.tarsier(&[&["token", "add", name], more].concat(), ""));
     format!("Bearer {}", secret.trim())
 }
 
@@ -93,13 +78,13 @@ fn people_log_in_programs_have_tokens_and_both_can_be_shut_out() {
     let mut daemon =
         Daemon::builder().camera("yard", "source: none.mp4\n").camera("vault", "source: none.mp4\n").start();
     assert_eq!(daemon.cameras().len(), 2, "without users everything is open");
-    let said = done(tarsier(&daemon, &["user", "add", "anna"], &format!("{PASSWORD}\n")));
+    let said = done(daemon.tarsier(&["user", "add", "anna"], &format!("{PASSWORD}\n")));
     assert!(said.contains("user anna is there, as admin"), "{said}");
     assert_eq!(ask(&daemon, "GET", "/api/cameras", &[], "").status, 401, "seen at once");
     add_user(&daemon, "bert", &["--camera", "yard"]);
-    assert!(refused(tarsier(&daemon, &["user", "add", "bert"], PASSWORD)).contains("already"));
-    assert!(refused(tarsier(&daemon, &["user", "add", "carl"], "short\n")).contains("at least 8"));
-    let list = done(tarsier(&daemon, &["user", "list"], ""));
+    assert!(refused(daemon.tarsier(&["user", "add", "bert"], PASSWORD)).contains("already"));
+    assert!(refused(daemon.tarsier(&["user", "add", "carl"], "short\n")).contains("at least 8"));
+    let list = done(daemon.tarsier(&["user", "list"], ""));
     assert_eq!(list.lines().count(), 2);
     assert!(list.lines().nth(1).unwrap().ends_with(" yard") && !list.contains("argon"), "{list}");
 
@@ -124,9 +109,9 @@ fn people_log_in_programs_have_tokens_and_both_can_be_shut_out() {
     let metrics = token(&daemon, "prometheus", &["--camera", "yard", "--expires", "90d"]);
     let text = ask(&daemon, "GET", "/metrics", &[("Authorization", &metrics)], "").body;
     assert!(text.contains("{camera=\"yard\"}") && !text.contains("vault"), "{text}");
-    let listed = done(tarsier(&daemon, &["token", "list"], ""));
+    let listed = done(daemon.tarsier(&["token", "list"], ""));
     assert!(listed.contains("prometheus") && !listed.contains("tarsier_"), "{listed}");
-    done(tarsier(&daemon, &["token", "remove", "prometheus"], ""));
+    done(daemon.tarsier(&["token", "remove", "prometheus"], ""));
     assert_eq!(ask(&daemon, "GET", "/metrics", &[("Authorization", &metrics)], "").status, 401);
 
     // Logins live as long as they should: over a restart, until logging out, another password, or the user's end.
@@ -137,12 +122,12 @@ fn people_log_in_programs_have_tokens_and_both_can_be_shut_out() {
     let out = ask(&daemon, "POST", "/api/logout", &[("Cookie", &second)], "");
     assert!(out.status == 204 && out.header("set-cookie").contains("Max-Age=0"), "{:?}", out.headers);
     assert_eq!((camera(&daemon, &second), camera(&daemon, &anna)), (401, 200));
-    done(tarsier(&daemon, &["user", "password", "anna"], "another battery staple\n"));
+    done(daemon.tarsier(&["user", "password", "anna"], "another battery staple\n"));
     assert_eq!(camera(&daemon, &anna), 401);
     assert_eq!(log_in(&daemon, "anna", PASSWORD).status, 401);
-    done(tarsier(&daemon, &["user", "remove", "bert"], ""));
+    done(daemon.tarsier(&["user", "remove", "bert"], ""));
     assert_eq!(camera(&daemon, &bert), 401);
-    let said = done(tarsier(&daemon, &["user", "remove", "anna"], ""));
+    let said = done(daemon.tarsier(&["user", "remove", "anna"], ""));
     assert!(said.contains("everything is open"), "{said}");
     assert_eq!(daemon.cameras().len(), 2);
     let found = grep_all(daemon.folder(), PASSWORD, &[]);
@@ -448,7 +433,7 @@ fn people_see_in_a_browser_why_they_are_not_let_in_and_come_to_where_they_wanted
     assert_eq!(browser.evaluate("document.cookie"), "", "no script sees the login");
     // A login that ends while a page is open leads back to the page to log in, and from there on.
     browser.open(&daemon.url("/"));
-    done(tarsier(&daemon, &["user", "password", "anna"], &format!("{PASSWORD}\n")));
+    done(daemon.tarsier(&["user", "password", "anna"], &format!("{PASSWORD}\n")));
     wait_for_words(&mut browser, "button", "Log in");
     fill(&mut browser, PASSWORD);
     wait_for_words(&mut browser, "title", "Wall");
@@ -508,16 +493,16 @@ fn other_machines_reach_it_only_where_there_are_users() {
     let output = run(&daemon).output().unwrap();
     let said = refused(output);
     assert!(said.contains("web.listen: 0.0.0.0:0 can be reached") && said.contains("tarsier user add NAME"), "{said}");
-    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    let said = done_with(daemon.tarsier(&["check"], ""), 1);
     assert!(said.contains("tarsier.local.yaml:1:16: `web.listen`") && said.contains("tarsier user add NAME"), "{said}");
     add_user(&daemon, "anna", &[]);
-    assert_eq!(done(tarsier(&daemon, &["check"], "")), "0 cameras, no problems\n");
+    assert_eq!(done(daemon.tarsier(&["check"], "")), "0 cameras, no problems\n");
     daemon.restart();
     assert_eq!(ask(&daemon, "GET", "/api/cameras", &[], "").status, 401);
     assert_eq!(camera(&daemon, &cookie(&daemon, "anna")), 200);
     let foreign = [("Host", "evil.example")];
     assert_eq!(ask(&daemon, "GET", "/healthz", &foreign, "").status, 403);
-    assert!(refused(tarsier(&daemon, &["user", "remove", "anna"], "")).contains("last user"));
+    assert!(refused(daemon.tarsier(&["user", "remove", "anna"], "")).contains("last user"));
     let anna = cookie(&daemon, "anna");
     assert_eq!(ask(&daemon, "DELETE", "/api/users/anna", &[("Cookie", &anna)], "").status, 409);
     assert!(daemon.stderr().contains("set web.tls"), "it says that nothing is encrypted");
@@ -568,16 +553,16 @@ fn tls_serves_the_certificate_that_is_in_the_files_and_keeps_the_old_one_where_a
         }
     };
     set(&daemon, "tls: { certificate: web.pem, key: web.key }, names: nvr.example.org");
-    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    let said = done_with(daemon.tarsier(&["check"], ""), 1);
     assert!(said.contains("tarsier.local.yaml:1:28: `web.tls.certificate`") && said.contains("No such file"), "{said}");
     take("old");
     fs::copy(folder.join("new.key"), folder.join("web.key")).unwrap();
-    let said = done_with(tarsier(&daemon, &["check"], ""), 1);
+    let said = done_with(daemon.tarsier(&["check"], ""), 1);
     assert!(said.contains("`web.tls.key`") && said.contains("not the key of the certificate"), "{said}");
     assert!(refused(run(&daemon).output().unwrap()).contains("not the key of the certificate"));
     take("old");
     add_user(&daemon, "anna", &[]);
-    assert_eq!(done(tarsier(&daemon, &["check"], "")), "0 cameras, no problems\n");
+    assert_eq!(done(daemon.tarsier(&["check"], "")), "0 cameras, no problems\n");
 
     let serving = Serving::start(&daemon);
     let url = |path: &str| format!("https://localhost:{}{path}", serving.port);

@@ -24,6 +24,7 @@ use crate::config::edit::{self, EditError};
 use crate::config::store::{self, CameraFile, StoreError};
 use crate::config::{self, Loaded, veil};
 use crate::domain::camera::Event;
+use crate::domain::config::CameraConfig;
 
 /// Longest wait for the Supervisor to take up what was written.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
@@ -240,8 +241,8 @@ async fn change(
     Ok(Applied { camera: name.to_owned(), applied, etag: Some(etag) })
 }
 
-/// May this text be in this file?
-pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<(), Refused> {
+/// The camera that this text would be, if it may be in this file.
+pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<CameraConfig, Refused> {
     // First what may be there at all: judging a value reads variables and files.
     if !allow_local {
         let before = edit::written(file.text.as_deref().unwrap_or_default());
@@ -260,8 +261,13 @@ pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) 
         }
     }
     let mut faults = veil::left_over(file.path(), text);
-    faults.extend(file.faults(text, loaded));
-    if faults.is_empty() { Ok(()) } else { Err(Refused::of_faults(file, faults)) }
+    match file.camera(text, loaded) {
+        Ok((camera, _)) if faults.is_empty() => Ok(camera),
+        read => {
+            faults.extend(read.err().unwrap_or_default());
+            Err(Refused::of_faults(file, faults))
+        }
+    }
 }
 
 impl ChangedConfig {

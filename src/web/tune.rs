@@ -16,7 +16,6 @@ use crate::archive::stretches::{self, Stretch};
 use crate::clock;
 use crate::config::store;
 use crate::config::tunable::Tunable;
-use crate::domain::config::DetectConfig;
 use crate::domain::finding::Cause;
 use crate::domain::judge;
 use crate::media::backtest::{self, Options, Run};
@@ -146,12 +145,9 @@ pub async fn try_values(
         let file = store::find(&name, &loaded)?;
         let text = file.text.as_deref().ok_or_else(|| camera_files::no_file(&file))?;
         let changed = change.applied_to(text)?;
-        camera_files::judge(&file, &changed, allow_local, &loaded)?;
-        let detection = |text: &str| -> Result<DetectConfig, Refused> {
-            let (camera, _) = file.camera(text, &loaded).map_err(|faults| Refused::of_faults(&file, faults))?;
-            Ok(camera.detect)
-        };
-        let configs = [detection(text)?, detection(&changed)?];
+        let then = camera_files::judge(&file, &changed, allow_local, &loaded)?;
+        let (now, _) = file.camera(text, &loaded).map_err(|faults| Refused::of_faults(&file, faults))?;
+        let configs = [now.detect, then.detect];
         let stretches = stretches_of(&index, &root, &name, from, to)?;
         let reels: Vec<_> = stretches.iter().map(|stretch| stretch.reel.clone()).collect();
         let played = backtest::run(&reels, &configs, OPTIONS, &cancel, &|_| ())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::wait::secs;
+use super::wait::{secs, wait_for};
 
 /// JavaScript: `number()` reads the frame number that is burnt into the picture of the video `v` (see `clips.rs`).
 pub const FRAME_NUMBER: &str = "
@@ -120,6 +120,19 @@ impl Chromium {
         let answer = self.ask("Runtime.evaluate", question, secs(90));
         assert!(answer.get("exceptionDetails").is_none(), "{}", answer["exceptionDetails"]["exception"]["description"]);
         answer["result"]["value"].clone()
+    }
+
+    /// Waits until an expression of the page is true.
+    #[track_caller]
+    pub fn wait_until(&mut self, within: Duration, what: &str, expression: &str) {
+        wait_for(what, within, || {
+            let is_there = self.evaluate(&format!("Boolean({expression})")) == true;
+            if !is_there {
+                let page = "[location.href, document.activeElement?.outerHTML.slice(0, 200), document.querySelector('main')?.innerText.slice(0, 600)]";
+                println!("{} {:?}", self.evaluate(page), self.complaints());
+            }
+            is_there.then_some(())
+        });
     }
 
     /// Makes the page so large, in CSS pixels, as a phone's where it is narrow.

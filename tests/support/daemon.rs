@@ -1,10 +1,10 @@
 //! The real `tarsier run` in a scratch folder, seen as its users see it: API, log, files, exit code.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -117,6 +117,21 @@ impl Daemon {
 
     pub fn folder(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Runs `tarsier` beside it, with `input` in its pipe.
+    pub fn tarsier(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tarsier"))
+            .args(arguments)
+            .current_dir(self.folder())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that fails early has closed its pipe.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
     }
 
     pub fn archive(&self) -> PathBuf {
