@@ -97,7 +97,7 @@ impl Chromium {
         browser
     }
 
-    /// Goes to an address and waits until its page is loaded.
+    /// Goes to an address and waits until its page is there and its scripts have run.
     #[track_caller]
     pub fn open(&mut self, url: &str) {
         self.events.clear();
@@ -107,9 +107,13 @@ impl Chromium {
         self.wait_for_event("the page to come", |event| {
             event["method"] == "Page.frameNavigated" && event["params"]["frame"]["loaderId"] == loader
         });
+        // Modules run between `interactive` and the end of this event; a stream of pictures is never `complete`.
         self.evaluate(
-            "new Promise(done => document.readyState == 'loading' ? addEventListener('DOMContentLoaded', done) : done())
-             .then(() => true)",
+            "new Promise(done => {
+               const look = () => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd > 0
+                 ? done(true) : setTimeout(look, 5);
+               look();
+             })",
         );
     }
 
