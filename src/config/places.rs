@@ -132,7 +132,9 @@ fn zone(path: &str, node: &Node) -> Result<Value, Problem> {
             "min_area" | "max_area" => {
                 let written = text(&place, &entry.value)?;
                 let expected = "must be a percentage of the picture, such as `0.5%`";
-                percentage(written).flatten().ok_or_else(|| entry.value.at.problem(format!("`{place}` {expected}"), None))?;
+                percentage(written)
+                    .flatten()
+                    .ok_or_else(|| entry.value.at.problem(format!("`{place}` {expected}"), None))?;
                 Value::String(written.to_owned())
             }
             "sensitivity" => match text(&place, &entry.value)?.parse::<u32>() {
@@ -159,7 +161,7 @@ fn zone(path: &str, node: &Node) -> Result<Value, Problem> {
             return Err(node.at.problem(format!("a zone of `{path}` has no `{needed}`"), hint));
         }
     }
-    let limit = |key: &str| zone.get(key).and_then(Value::as_str).and_then(share);
+    let limit = |key: &str| zone.get(key).and_then(Value::as_str).and_then(percentage).flatten();
     if let (Some(least), Some(most)) = (limit("min_area"), limit("max_area"))
         && least > most
     {

@@ -42,6 +42,7 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
         container: kind,
         audio: AudioMode::Auto,
         encode: None,
+        shows: None,
         detects: false,
     };
     let counters = Arc::new(Counters::default());
