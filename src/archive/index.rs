@@ -255,6 +255,11 @@ impl Index {
         self.shared().lock().live_gaps.values().cloned().collect()
     }
 
+    /// The gap of a camera that goes on.
+    pub fn live_gap(&self, camera: &str) -> Option<Gap> {
+        self.shared().lock().live_gaps.get(camera).cloned()
+    }
+
     /// Like [`Index::add_gap`] for one that the journal has; `is_over`: what goes on is known by now. Queued.
     pub fn restore_gap(&self, gap: Gap, is_over: bool) {
         let opened = self.opened();
