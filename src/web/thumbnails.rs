@@ -41,7 +41,7 @@ struct Wanted {
     )),
     (status = 304, description = "unchanged since the ETag that was given"),
     (status = 404, description = "no such recording, it has no picture yet, or its file is gone"),
-    (status = 500, description = "its file is damaged"),
+    (status = 409, description = "its file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_recording(
     state: web::Data<AppState>,
@@ -63,7 +63,7 @@ pub async fn of_recording(
     )),
     (status = 304, description = "unchanged since the ETag that was given"),
     (status = 404, description = "no such event, nothing of it is recorded (yet), or the file is gone"),
-    (status = 500, description = "the file is damaged"),
+    (status = 409, description = "the file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_event(
     state: web::Data<AppState>,
@@ -104,7 +104,7 @@ pub async fn of_event(
     (status = 304, description = "unchanged since the ETag that was given"),
     (status = 400, description = "a query key is wrong or missing"),
     (status = 404, description = "no such camera, or nothing of it is recorded at this moment"),
-    (status = 500, description = "the file is damaged"),
+    (status = 409, description = "the file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_moment(
     state: web::Data<AppState>,
@@ -173,7 +173,11 @@ async fn answer(state: &AppState, request: &HttpRequest, wanted: Wanted) -> Resu
     Ok(response.body(jpeg))
 }
 
+/// Nothing is wrong with the server, and asking again does not help.
 fn damaged(recording: &Recording, what: &str) -> Problem {
-    let Recording { id, path, .. } = recording;
-    Problem::internal(format!("recording {id}: {path} is damaged, or of a kind that pictures are not taken of: {what}"))
+    let Recording { id, path, camera, .. } = recording;
+    tracing::warn!(camera, path, what, "no picture can be taken of a recording");
+    Problem::conflict(format!(
+        "recording {id}: {path} is damaged, and no picture can be taken of it: {what} (tarsier recordings verify tells more)"
+    ))
 }
