@@ -220,7 +220,7 @@ impl Looker {
 
     /// Where to begin: with all there is; after a crash with what is new, lest it happen again.
     fn first(&self) -> Option<u64> {
-        if self.settled { self.ring.newest_keyframe() } else { self.ring.oldest_keyframe() }
+        if self.settled { self.ring.newest_keyframe() } else { self.ring.next_keyframe(0) }
     }
 
     /// The session's last packets: takes what the decoder still holds.

@@ -23,7 +23,7 @@ use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
 use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
 use crate::domain::missing::{Missing, OpenGap};
-use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Step};
+use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Start, Step};
 use crate::domain::recording::{Gap, Recording};
 use crate::domain::ring::Read;
 use crate::domain::schedule::Schedule;
@@ -611,10 +611,7 @@ impl CameraRecorder {
     fn advance(&self, state: &mut State, budget: &mut Budget) -> Progress {
         loop {
             let Some(seq) = state.recorder.cursor() else {
-                let Some(newest) = self.ring.newest() else { return Progress::CaughtUp };
-                let session = newest.session.id;
-                let Some(from_us) = state.recorder.wants_start(session) else { return Progress::CaughtUp };
-                let Some(start) = self.ring.start_for(session, from_us) else { return Progress::CaughtUp };
+                let Some((session, start)) = self.next_start(&state.recorder) else { return Progress::CaughtUp };
                 state.recorder.begin(session, start, None);
                 continue;
             };
@@ -688,6 +685,16 @@ impl CameraRecorder {
             && state.detector_passed.is_some_and(|passed| passed <= seq)
             && self.ring.lag_us(seq).is_some_and(|lag_us| lag_us < LOOK_AT_MOST_US)
             && !lock(&self.inbox).close
+    }
+
+    /// The session and sequence at which recording has to begin although nothing triggered, if it has to.
+    fn next_start(&self, recorder: &Recorder) -> Option<(u64, u64)> {
+        let newest = self.ring.newest()?.session.id;
+        let seq = match recorder.wants_start(newest)? {
+            Start::At(seq) => self.ring.next_keyframe(seq)?,
+            Start::Time(pts_us) => self.ring.start_for(newest, pts_us)?,
+        };
+        Some((self.ring.get(seq)?.session.id, seq))
     }
 
     /// The last keyframe in the older half of what the ring holds from `seq` on; `seq` where there is none.
