@@ -1,5 +1,5 @@
-//! A camera that is covered, blurred, turned away, frozen, black or unplugged is told of within ten seconds, by an alarm that ends
-//! when it is over.
+//! A camera that is covered, blurred, turned away, frozen, black or unplugged is told of within ten seconds, by an alarm
+//! that ends when it is over.
 
 mod support;
 
