@@ -183,13 +183,7 @@ impl Index {
             .spawn(move || writer.run(&for_writer))
             .map_err(IndexError::Thread)?;
         Ok(Index {
-            handle: Arc::new(Handle {
-                shared,
-                opened: now,
-                closed_before,
-                state: StateDb::of(archive_root),
-                noted,
-            }),
+            handle: Arc::new(Handle { shared, opened: now, closed_before, state: StateDb::of(archive_root), noted }),
         })
     }
 
