@@ -116,8 +116,8 @@ fn recordings_are_encoded_as_asked_with_their_pre_alarm() {
     assert_eq!(video_of_divx["r_frame_rate"], "20/1");
     assert_eq!((video_of_divx["width"].as_u64(), video_of_divx["height"].as_u64()), (Some(640), Some(480)));
     assert!(row.path.ends_with(".avi"), "{}", row.path);
-    let (status, _, picture) = daemon.request("GET", &format!("/api/recordings/{}/thumbnail.jpg", row.id), &[]);
-    assert!(status == 200 && picture.starts_with(&[0xff, 0xd8]), "{}", String::from_utf8_lossy(&picture));
+    let (status, _, small) = daemon.request("GET", &format!("/api/recordings/{}/thumbnail.jpg", row.id), &[]);
+    assert!(status == 200 && small.starts_with(&[0xff, 0xd8]), "{}", String::from_utf8_lossy(&small));
     let seconds = (row.end.unwrap() - row.start).num_milliseconds() as f64 / 1000.0;
     assert!((duration_s(&path) - seconds).abs() < 0.1 && seconds > 7.0, "{seconds}");
     assert!((count_frames(&path) as f64 - 20.0 * seconds).abs() <= 3.0);
