@@ -332,6 +332,7 @@ impl CameraActor {
             ring: Arc::clone(&looked_at.ring),
             // A file begins where it begins, and not where it was left.
             backgrounds: self.shared.backgrounds.clone().filter(|_| self.config.source.kind() != SourceKind::File),
+            confirmer: self.shared.confirmer.clone(),
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,

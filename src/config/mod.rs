@@ -3,7 +3,8 @@
 //! The way of a value: `text` reads a file, `tree` parses it into values that know their place (`${NAME}` filled
 //! in by `expand`), `settings` checks each against the `table` of keys and merges key by key, `camera` and
 //! `global` make the structures of [`crate::domain::config`] of them. `scan` finds the cameras' files,
-//! `effective` prints what holds and why. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
+//! `effective` prints what holds and why. `confirm` tries the
+//! models that a camera names. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
 //! passwords, `store` puts it into its place. `labels` reads what people said of their videos, `tunable` tells a
 //! form of the keys of detection.
 //!
@@ -11,6 +12,7 @@
 //! a running camera does not belong here.
 
 mod camera;
+mod confirm;
 pub mod edit;
 mod effective;
 mod expand;
@@ -291,7 +293,7 @@ fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: 
         problems.push(settings::unknown(CAMERA, section, last, at));
         return;
     };
-    if matches!(key.kind, table::Kind::List(_)) {
+    if matches!(key.kind, table::Kind::List(_) | table::Kind::ListOrPath(_)) {
         // Written as in a file.
         let (tree, mut found) = tree::parse(&at.file, text, &*loaded.environment);
         problems.append(&mut found);

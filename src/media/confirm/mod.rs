@@ -1,0 +1,139 @@
+//! A closer look at a picture with a model, in a process of its own: one that crashes, hangs or takes memory without
+//! end harms nobody who records, and is ended.
+//!
+//! Belongs here: starting that process, asking it, and what goes on inside it. Does not belong here: what a model's
+//! output means ([`crate::domain::found`]), which pictures are worth a look ([`crate::domain::picks`]), and who waits
+//! for whom (`actors::confirmer`).
+//!
+//! The process is this program again, as `tarsier confirm`. It is asked by a line of JSON in its standard input, which
+//! the bytes of a picture follow, and answers with a line in its standard output.
+
+mod helper;
+mod models;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::helper::Helper;
+pub use self::models::serve;
+use super::picture::BgrView;
+use crate::domain::config::ConfirmConfig;
+use crate::domain::found::Found;
+
+/// Longest time for a picture, reading the model among it.
+pub const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// Longest time for reading a model and running it once.
+const EXAMINE_WITHIN: Duration = Duration::from_secs(20);
+/// Pictures are handed over with no side longer than this, in pixels: models take no larger ones.
+pub const LONGEST_SIDE: u32 = 1280;
+
+/// Why nothing is known of a picture, or of a model.
+#[derive(Debug, Error)]
+pub enum ConfirmError {
+    #[error("the process that looks cannot be started: {0}")]
+    Start(io::Error),
+    /// The model does not work.
+    #[error("{0}")]
+    Model(String),
+    #[error("no answer within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    #[error("the process that looks {0}")]
+    Crashed(String),
+}
+
+/// What the process is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Question {
+    /// Does this model run, and what does it put out?
+    Examine(PathBuf),
+    Look(Look),
+}
+
+/// The picture follows: rows of blue, green and red bytes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Look {
+    config: ConfirmConfig,
+    width: u32,
+    height: u32,
+}
+
+/// What it says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    /// The shape of the model's output.
+    Shape(Vec<i64>),
+    Found(Vec<Found>),
+    Failed(String),
+}
+
+impl Helper {
+    /// What is found in a picture.
+    ///
+    /// # Errors
+    /// After [`ConfirmError::TooSlow`] and [`ConfirmError::Crashed`] the process is gone.
+    pub fn look(
+        &mut self,
+        picture: BgrView,
+        config: &ConfirmConfig,
+        within: Duration,
+    ) -> Result<Vec<Found>, ConfirmError> {
+        let BgrView { width, height, data } = picture;
+        match self.ask(&Question::Look(Look { config: config.clone(), width, height }), data, within)? {
+            Answer::Found(found) => Ok(found),
+            Answer::Failed(cause) => Err(ConfirmError::Model(cause)),
+            Answer::Shape(_) => Err(ConfirmError::Model("it answers something else".to_owned())),
+        }
+    }
+
+    /// The shape of a model's output.
+    fn examine(&mut self, model: &Path) -> Result<Vec<i64>, ConfirmError> {
+        match self.ask(&Question::Examine(model.to_owned()), &[], EXAMINE_WITHIN)? {
+            Answer::Shape(shape) => Ok(shape),
+            Answer::Failed(cause) => Err(ConfirmError::Model(cause)),
+            Answer::Found(_) => Err(ConfirmError::Model("it answers something else".to_owned())),
+        }
+    }
+}
+
+/// What a file was when it was looked at.
+type Stamp = (u64, Option<SystemTime>);
+
+/// The shape of what the model in an ONNX file puts out: it is read and run once. Asked again of a file that did not
+/// change, it is told at once.
+///
+/// # Errors
+/// Of the file, or of the model in it, in words that follow its name.
+pub fn examine(model: &Path) -> Result<Vec<i64>, String> {
+    static KNOWN: Mutex<Option<HashMap<PathBuf, (Stamp, Result<Vec<i64>, String>)>>> = Mutex::new(None);
+    let metadata = fs::metadata(model).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "is not there".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })?;
+    if !metadata.is_file() {
+        return Err("is no file".to_owned());
+    }
+    fs::File::open(model).map_err(|error| format!("cannot be read: {error}"))?;
+    let stamp = (metadata.len(), metadata.modified().ok());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((told_of, told)) = known().get_or_insert_default().get(model)
+        && *told_of == stamp
+    {
+        return told.clone();
+    }
+    let shape = match Helper::start().and_then(|mut helper| helper.examine(model)) {
+        // Of this machine and this moment, not of the model.
+        Err(error @ ConfirmError::Start(_)) => return Err(format!("cannot be tried: {error}")),
+        told => told.map_err(|error| format!("is no model that works: {error}")),
+    };
+    known().get_or_insert_default().insert(model.to_owned(), (stamp, shape.clone()));
+    shape
+}
