@@ -250,7 +250,7 @@ fn what_is_wrong_with_a_model_is_told_with_its_place() {
         ("{ model: v8.onnx, classes: v8.onnx }", 32, "is no list of names"),
         ("{ model: v8.onnx, classes: [red, blue], only: [rde] }", 51, "did you mean `red`?"),
         ("{ model: v8.onnx, format: yolov10, classes: [red, blue] }", 31, "which is no output of yolov10"),
-        ("{ classes: [red] }", 16, "`hog` takes none"),
+        ("{ classes: [red] }", 16, "`hog` knows people only"),
         ("only: [car]", 11, "the model knows no `car`"),
         ("threshold: 1.5", 16, "must be a number from 0 to 1, not `1.5`"),
         ("format: yolo", 13, "did you mean `yolov5`?"),

@@ -192,16 +192,22 @@ impl Worker {
     fn look(&mut self, request: &Request) -> Result<Vec<Found>, String> {
         let (width, height) = bounded(request.picture.size());
         let picture = self.to_bgr.run(request.picture.picture(), width, height).map_err(|error| error.to_string())?;
-        let helper = match &mut self.helper {
-            Some(helper) => helper,
-            none => none.insert(Helper::start().map_err(|error| error.to_string())?),
-        };
-        helper.look(picture, &request.config, LOOK_WITHIN).map_err(|error| {
-            if !matches!(error, ConfirmError::Model(_)) {
-                self.helper = None;
+        loop {
+            let (helper, is_new) = match self.helper.take() {
+                Some(helper) => (self.helper.insert(helper), false),
+                None => (self.helper.insert(Helper::start().map_err(|error| error.to_string())?), true),
+            };
+            match helper.look(picture, &request.config, LOOK_WITHIN) {
+                Err(error @ (ConfirmError::Crashed(_) | ConfirmError::TooSlow(_))) => {
+                    self.helper = None;
+                    // One that was ended while it had nothing to do, by who needed its memory, says nothing of the model.
+                    if is_new || matches!(error, ConfirmError::TooSlow(_)) {
+                        return Err(error.to_string());
+                    }
+                }
+                looked => return looked.map_err(|error| error.to_string()),
             }
-            error.to_string()
-        })
+        }
     }
 
     /// Adds what a picture holds to what its event's others do.

@@ -64,9 +64,9 @@ pub(super) fn build(
     };
     let model = match raw.model.filter(|model| model != Path::new(Model::HOG)) {
         None => {
-            for key in [FORMAT, CLASSES].iter().filter(|key| is_given(key)) {
-                let hint = "name the `model` that this is of, or remove it";
-                return refuse(key, "`hog` takes none".to_owned(), hint);
+            if is_given(&CLASSES) {
+                let hint = "name the `model` that these are of, or remove them";
+                return refuse(CLASSES, "`hog` knows people only".to_owned(), hint);
             }
             Model::Hog
         }
