@@ -171,6 +171,39 @@ fn a_model_that_hangs_holds_up_neither_recordings_nor_the_end() {
     wait_for("the process that looked to be gone", secs(5), || is_gone(helper).then_some(()));
 }
 
+/// A figure that stands before a wall, `height` pixels high, its head's top in the middle of the picture's width.
+fn standing(width: usize, height: usize, top: f64, tall: f64) -> Vec<u8> {
+    let is_figure = |x: usize, y: usize| {
+        let (x, y) = ((x as f64 - width as f64 / 2.0) / tall * 180.0, (y as f64 - top) / tall * 180.0);
+        let head = (x / 11.0).powi(2) + ((y - 14.0) / 14.0).powi(2) <= 1.0;
+        let body = x.abs() <= 24.0 && (30.0..=95.0).contains(&y);
+        let legs = (3.0..=20.0).contains(&x.abs()) && (90.0..=180.0).contains(&y);
+        head || body || legs
+    };
+    let mask: Vec<bool> = (0..height).flat_map(|y| (0..width).map(move |x| is_figure(x, y))).collect();
+    // Soft edges, as lenses make them.
+    let near = |at: usize, side: usize| at.saturating_sub(2)..(at + 3).min(side);
+    let share = |x: usize, y: usize| {
+        let inside = near(y, height).flat_map(|y| near(x, width).map(move |x| y * width + x)).filter(|at| mask[*at]);
+        inside.count() as f64 / 25.0
+    };
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    pixels.flat_map(|(x, y)| [(150.0 - 90.0 * share(x, y)) as u8; 3]).collect()
+}
+
+#[test]
+fn people_are_found_without_a_model_of_ones_own() {
+    let config = ConfirmConfig { model: Model::Hog, threshold: 0.5, only: Vec::new() };
+    let mut helper = Helper::of(Path::new(env!("CARGO_BIN_EXE_tarsier"))).unwrap();
+    let mut look = |data: &[u8]| helper.look(BgrView { width: 640, height: 480, data }, &config, secs(20)).unwrap();
+    let found = look(&standing(640, 480, 130.0, 150.0));
+    assert_eq!(found.iter().map(|found| found.class.as_str()).collect::<Vec<_>>(), ["person"], "{found:?}");
+    let region = found[0].region;
+    let (middle, bottom) = (region.left + region.width / 2.0, region.top + region.height);
+    assert!((middle - 0.5).abs() < 0.05 && region.top < 0.3 && bottom > 0.55, "{found:?}");
+    assert_eq!(look(&[150; 3 * 640 * 480]), []);
+}
+
 #[test]
 fn a_helper_that_hangs_or_crashes_is_told_of_and_ended() {
     let folder = tempfile::tempdir().unwrap();

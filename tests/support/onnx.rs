@@ -8,7 +8,8 @@ const SIDE: u64 = 64;
 /// It tells of so many parts of the picture in each direction.
 const PARTS: u64 = 4;
 
-/// What a model puts out.
+/// What a model puts out. The eighth is written as today's exports are: it splits its numbers into boxes and classes by
+/// an input, and multiplies each box by its square's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     Yolov5,
@@ -46,9 +47,11 @@ fn colour_model(layout: Layout, operation: &str) -> Vec<u8> {
     for value in 0..values {
         for part in 0..PARTS * PARTS {
             let (left, top) = ((part % PARTS) as f32 * square, (part / PARTS) as f32 * square);
+            let middle = [left + square / 2.0, top + square / 2.0, square, square];
             let four = match layout {
+                Layout::Yolov5 => middle,
+                Layout::Yolov8 => middle.map(|side| side / square),
                 Layout::Yolov10 => [left, top, left + square, top + square],
-                _ => [left + square / 2.0, top + square / 2.0, square, square],
             };
             places.push(four.get(value as usize).copied().unwrap_or(0.0));
         }
@@ -58,7 +61,7 @@ fn colour_model(layout: Layout, operation: &str) -> Vec<u8> {
         node("AveragePool", &["images"], "means", &pool),
         node(operation, &["means", "weights", "constants"], "scores", &ints("kernel_shape", &[1, 1])),
         node("Add", &["scores", "places"], "told", &[]),
-        node("Reshape", &["told", "shape"], if layout == Layout::Yolov8 { "output" } else { "columns" }, &[]),
+        node("Reshape", &["told", "shape"], "columns", &[]),
         bytes(2, b"colours"),
         floats("weights", &[values, 3, 1, 1], &weights),
         floats("constants", &[values], &constants),
@@ -68,12 +71,18 @@ fn colour_model(layout: Layout, operation: &str) -> Vec<u8> {
     ]
     .concat();
     if layout == Layout::Yolov8 {
+        let axis = |axis| bytes(5, &[bytes(1, b"axis"), number(3, axis), number(20, 2)].concat());
+        graph.extend(node_with("Split", &["columns", "parts"], &["boxes", "classes"], &axis(1)));
+        graph.extend(node("Mul", &["boxes", "sizes"], "pixels", &[]));
+        graph.extend(node("Concat", &["pixels", "classes"], "output", &axis(1)));
+        graph.extend(numbers("parts", &[4, values - 4]));
+        graph.extend(floats("sizes", &[1, PARTS * PARTS], &vec![square; (PARTS * PARTS) as usize]));
         graph.extend(bytes(12, &value_of("output", &[1, values, PARTS * PARTS])));
     } else {
         graph.extend(node("Transpose", &["columns"], "output", &ints("perm", &[0, 2, 1])));
         graph.extend(bytes(12, &value_of("output", &[1, PARTS * PARTS, values])));
     }
-    let operations = number(2, 11);
+    let operations = number(2, 13);
     [number(1, 7), bytes(2, b"tests"), bytes(8, &operations), bytes(7, &graph)].concat()
 }
 
@@ -98,10 +107,14 @@ fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
 }
 
 fn node(operation: &str, inputs: &[&str], output: &str, attributes: &[u8]) -> Vec<u8> {
-    let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes(1, input.as_bytes())).collect();
-    node.extend([bytes(2, output.as_bytes()), bytes(3, output.as_bytes()), bytes(4, operation.as_bytes())].concat());
-    node.extend(attributes);
-    bytes(1, &node)
+    node_with(operation, inputs, &[output], attributes)
+}
+
+fn node_with(operation: &str, inputs: &[&str], outputs: &[&str], attributes: &[u8]) -> Vec<u8> {
+    let names =
+        |field, names: &[&str]| -> Vec<u8> { names.iter().flat_map(|name| bytes(field, name.as_bytes())).collect() };
+    let named = [bytes(3, outputs[0].as_bytes()), bytes(4, operation.as_bytes())].concat();
+    bytes(1, &[names(1, inputs), names(2, outputs), named, attributes.to_vec()].concat())
 }
 
 /// An attribute of a node.

@@ -75,9 +75,10 @@ fn behave() {
 type Cause = String;
 
 fn told(error: opencv::Error) -> Cause {
-    // The first line says it; what follows is where in OpenCV.
-    let text = error.message.lines().find(|line| !line.trim().is_empty()).unwrap_or("OpenCV does not say why");
-    text.trim().to_owned()
+    // A line that begins with `>` says more than the first, which says where in OpenCV.
+    let lines =
+        || error.message.lines().map(|line| line.trim_start_matches('>').trim()).filter(|line| !line.is_empty());
+    lines().nth(1).or_else(|| lines().next()).unwrap_or("OpenCV does not say why").to_owned()
 }
 
 #[derive(Default)]
@@ -94,24 +95,37 @@ struct Net {
     net: dnn::Net,
     input: (u32, u32),
     outputs: Vector<String>,
+    /// Of the output that holds boxes.
+    shape: Vec<i64>,
 }
 
 impl Net {
     fn read(path: &Path) -> Result<Self, Cause> {
         let bytes = fs::read(path).map_err(|error| error.to_string())?;
         let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-        // A file that is cut short would end this process.
-        let input = onnx::input_size(&bytes)
-            .ok_or("it is no ONNX file, or its input is not [1, 3, height, width] (one picture)")?;
-        let read = || -> opencv::Result<(dnn::Net, Vector<String>)> {
-            let mut net = dnn::read_net_from_onnx_buffer(&Vector::from_slice(&bytes))?;
+        let input =
+            onnx::input(&bytes).ok_or("it is no ONNX file, or its input is not [1, 3, height, width] (one picture)")?;
+        let size = (input.width, input.height);
+        // Some faults show only when it runs.
+        let read = |bytes: &[u8]| -> opencv::Result<Net> {
+            let mut net = dnn::read_net_from_onnx_buffer(&Vector::from_slice(bytes))?;
             net.set_preferable_backend(dnn::DNN_BACKEND_OPENCV)?;
             net.set_preferable_target(dnn::DNN_TARGET_CPU)?;
             let outputs = net.get_unconnected_out_layers_names()?;
-            Ok((net, outputs))
+            let mut net = Net { path: path.to_owned(), modified, net, input: size, outputs, shape: Vec::new() };
+            let nothing = Mat::new_nd_with_default(&[1, 3, size.1 as i32, size.0 as i32], CV_32F, Scalar::all(0.0))?;
+            net.shape = shape(&net.run(&nothing)?);
+            Ok(net)
         };
-        let (net, outputs) = read().map_err(told)?;
-        Ok(Net { path: path.to_owned(), modified, net, input, outputs })
+        let net = match (read(&bytes), onnx::in_older_words(&bytes)) {
+            // What is wrong with the model itself says more than what is wrong with its changed words.
+            (Err(error), Some(older)) => read(&older).map_err(|_| error),
+            (net, _) => net,
+        };
+        net.map_err(told).map_err(|cause| match input.is_fixed {
+            true => cause,
+            false => format!("{cause}; its input has no fixed size (export it with one)"),
+        })
     }
 
     fn is_current(&self) -> bool {
@@ -147,10 +161,7 @@ impl Models {
     }
 
     fn examine(&mut self, path: &Path) -> Result<Vec<i64>, Cause> {
-        let net = self.net(path)?;
-        let (width, height) = (net.input.0 as i32, net.input.1 as i32);
-        let mut run = || net.run(&Mat::new_nd_with_default(&[1, 3, height, width], CV_32F, Scalar::all(0.0))?);
-        run().map(|output| shape(&output)).map_err(told)
+        self.net(path).map(|net| net.shape.clone())
     }
 
     fn look(&mut self, picture: BgrView, config: &ConfirmConfig) -> Result<Vec<Found>, Cause> {
@@ -168,7 +179,7 @@ impl Models {
         Ok(found)
     }
 
-    /// OpenCV's own detector. The weight of what it sees is made a score: 1 is one half, and more is more.
+    /// OpenCV's own detector. The weight of what it sees is made a score: one half is one half, and more is more.
     fn look_for_people(&mut self, picture: BgrView, threshold: f32) -> opencv::Result<Vec<Found>> {
         let hog = match &mut self.hog {
             Some(hog) => hog,
@@ -191,7 +202,7 @@ impl Models {
             .iter()
             .zip(weights.iter())
             .filter_map(|(Rect { x, y, width, height }, weight)| {
-                let score = (weight.max(0.0) / (1.0 + weight.max(0.0))) as f32;
+                let score = (weight.max(0.0) / (0.5 + weight.max(0.0))) as f32;
                 let region = fit.undo([x, y, x + width, y + height].map(|side| side as f32))?;
                 (score >= threshold).then(|| Found { class: Model::PERSON.to_owned(), score, region })
             })
