@@ -246,6 +246,7 @@ fn what_is_wrong_with_a_model_is_told_with_its_place() {
     let at = |name: &str| folder.path().join(name);
     write_models(folder.path());
     write_strange_model(&at("strange.onnx"));
+    write_model_with_names(&at("named.onnx"));
     let whole = fs::read(at("v8.onnx")).unwrap();
     fs::write(at("cut.onnx"), &whole[..whole.len() / 2]).unwrap();
     fs::write(at("text.onnx"), "no model at all").unwrap();
@@ -263,6 +264,7 @@ fn what_is_wrong_with_a_model_is_told_with_its_place() {
         "enabled: true",
         "model: hog",
         "{ model: v8.onnx, classes: [red, blue] }",
+        "{ model: named.onnx, only: [blue] }",
         "{ model: v5.onnx, classes: colours.txt, only: [blue], threshold: 0 }",
         "{ model: v10.onnx, format: yolov10, classes: [red], threshold: 1.0 }",
         "{ enabled: false, model: gone.onnx }",
@@ -277,6 +279,7 @@ fn what_is_wrong_with_a_model_is_told_with_its_place() {
         ("model: cut.onnx", 12, "is no model that works"),
         ("model: strange.onnx", 12, "is no model that works"),
         ("model: v8.onnx", 12, "knows 2 classes, which have no names"),
+        ("{ model: named.onnx, only: [green] }", 32, "it knows red, blue"),
         ("{ model: v8.onnx, classes: three.txt }", 32, "3 names, and v8.onnx knows 2 classes"),
         ("{ model: v8.onnx, classes: [red] }", 32, "1 names, and v8.onnx knows 2 classes"),
         ("{ model: v8.onnx, classes: gone.txt }", 32, "gone.txt is not there"),

@@ -73,15 +73,15 @@ pub(super) fn build(
         Some(model) => {
             let path = folder.join(&model);
             let told = one_line(&model.display().to_string());
-            let shape = match examine(&path) {
-                Ok(shape) => shape,
+            let examined = match examine(&path) {
+                Ok(examined) => examined,
                 Err(what) => {
                     return refuse(MODEL, format!("{told} {what}"), "give an ONNX file that OpenCV reads, or `hog`");
                 }
             };
             let format =
                 OutputFormat::NAMES.into_iter().find(|(name, _)| *name == raw.format).map(|(_, format)| format);
-            let output = match Output::of(&shape, format) {
+            let output = match Output::of(&examined.shape, format) {
                 Ok(output) => output,
                 Err(what) => {
                     let key = if format.is_some() { FORMAT } else { MODEL };
@@ -97,7 +97,7 @@ pub(super) fn build(
                         return refuse(CLASSES, format!("{told} {what}"), "it holds a name a line");
                     }
                 },
-                None => COCO.map(str::to_owned).to_vec(),
+                None => examined.names.unwrap_or_else(|| COCO.map(str::to_owned).to_vec()),
             };
             match output.classes() {
                 Some(known) if known != classes.len() => {

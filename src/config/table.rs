@@ -275,7 +275,8 @@ pub(super) const CAMERA: &[Key] = &[
         "detect.confirm.classes",
         ListOrPath(Items::ClassNames),
         Nothing,
-        "names of what the model knows, by its numbers; without it those of COCO, where it knows 80",
+        "names of what the model knows, by its numbers; without it those in the model's file, else those of COCO where it knows \
+         80",
     ),
     key("detect.confirm.threshold", Score, Is("0.5"), "how sure the model has to be"),
     key(

@@ -1,5 +1,5 @@
-//! ONNX files: how large the pictures are that a model takes, which OpenCV does not tell, and the same model in words that
-//! older versions of OpenCV understand.
+//! ONNX files: how large the pictures are that a model takes and what it calls what it knows, which OpenCV does not tell;
+//! and the same model in words that older versions of OpenCV understand.
 //!
 //! They are messages of Protocol Buffers. Only what is named here is read, everything else is passed over, or passed on
 //! as it is.
@@ -8,6 +8,10 @@ use std::collections::HashMap;
 
 /// `ModelProto`
 const GRAPH: u64 = 7;
+const NOTE: u64 = 14;
+/// `StringStringEntryProto`
+const NOTE_KEY: u64 = 1;
+const NOTE_VALUE: u64 = 2;
 /// `GraphProto`
 const NODE: u64 = 1;
 const INITIALIZER: u64 = 5;
@@ -75,6 +79,27 @@ pub fn input(file: &[u8]) -> Option<Input> {
         Some(side) => u32::try_from(side).ok().filter(|side| *side <= LARGEST_SIDE),
     };
     Some(Input { width: side(width)?, height: side(height)?, is_fixed: width.is_some() && height.is_some() })
+}
+
+/// The names of what a model knows, by their numbers, where it was exported with them (as Ultralytics does): the note
+/// `names` is then `{0: 'person', 1: 'bicycle'}`.
+pub fn class_names(file: &[u8]) -> Option<Vec<String>> {
+    let note = messages(file, NOTE).find(|note| first(note, NOTE_KEY) == Some(b"names"))?;
+    let text = std::str::from_utf8(first(note, NOTE_VALUE)?).ok()?;
+    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    let mut names = Vec::new();
+    while !rest.is_empty() {
+        let (number, after) = rest.split_once(':')?;
+        let after = after.trim_start();
+        let quote = after.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+        let (name, after) = after.get(1..)?.split_once(quote)?;
+        if number.trim().parse() != Ok(names.len()) || name.trim().is_empty() {
+            return None;
+        }
+        names.push(name.trim().to_owned());
+        rest = after.trim_start().trim_start_matches(',').trim_start();
+    }
+    (!names.is_empty()).then_some(names)
 }
 
 /// The same model for versions of OpenCV before 4.7, which do not understand the usual exports of YOLOv8 and those after
@@ -394,17 +419,32 @@ mod tests {
         assert_eq!(in_older_words(b"no model"), None);
     }
 
+    #[test]
+    fn names_are_read_if_they_are_all_there() {
+        let noted = |key: &str, text: &str| {
+            let note = [message(1, key.as_bytes()), message(2, text.as_bytes())].concat();
+            class_names(&[model(&[]), message(14, &message(1, b"stride")), message(14, &note)].concat())
+        };
+        let names = noted("names", "{0: 'person', 1: 'hot dog', 2: \"driver's seat\"}").unwrap();
+        assert_eq!(names, ["person", "hot dog", "driver's seat"]);
+        for text in ["", "{}", "{1: 'person'}", "{0: person}", "{0: 'person'", "{0: 'person", "{0: ''}", "['person']"] {
+            assert_eq!(noted("names", text), None, "{text}");
+        }
+        assert_eq!(noted("task", "{0: 'person'}"), None);
+    }
+
     proptest! {
         #[test]
         fn damage_is_no_panic(cut in 0usize..400, at in 0usize..400, byte in any::<u8>()) {
             let nodes = [node("Split", &["all", "w"], "x", &[]), node("Mul", &["x", "w"], "y", &[])].concat();
             let graph = [nodes, message(5, &tensor("w", &[1, 2], 1, &[0; 8])), taken("images", &[1, 3, 384, 640])];
-            let mut file = model(&graph.concat());
+            let note = [message(1, b"names"), message(2, b"{0: 'person'}")].concat();
+            let mut file = [model(&graph.concat()), message(14, &note)].concat();
             if let Some(there) = file.get_mut(at) {
                 *there = byte;
             }
             file.truncate(cut);
-            let _ = (input(&file), in_older_words(&file));
+            let _ = (input(&file), in_older_words(&file), class_names(&file));
         }
     }
 }

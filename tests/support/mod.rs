@@ -70,7 +70,7 @@ pub use index_rows::{differences, index_rows, lose_index};
 pub use ledger::{Ledger, TOLERANCE, Verdict, count};
 pub use mounts::{SmallDisk, check_ext4, in_own_mounts, snapshot};
 pub use numbered::{NumberedCamera, numbers_in};
-pub use onnx::{Layout, write_colour_model, write_strange_model};
+pub use onnx::{Layout, write_colour_model, write_model_with_names, write_strange_model};
 pub use power_cut::{Deed, Log, Loss, Recorder, What};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};

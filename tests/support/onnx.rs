@@ -23,6 +23,12 @@ pub fn write_colour_model(path: &Path, layout: Layout) {
     fs::write(path, colour_model(layout, "Conv")).unwrap();
 }
 
+/// The same with the names of what it knows in it, as Ultralytics writes them.
+pub fn write_model_with_names(path: &Path) {
+    let note = [bytes(1, b"names"), bytes(2, b"{0: 'red', 1: 'blue'}")].concat();
+    fs::write(path, [colour_model(Layout::Yolov8, "Conv"), bytes(14, &note)].concat()).unwrap();
+}
+
 /// The same with an operation that nobody knows.
 pub fn write_strange_model(path: &Path) {
     fs::write(path, colour_model(Layout::Yolov8, "Guess")).unwrap();

@@ -69,10 +69,18 @@ struct Look {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
-    /// The shape of the model's output.
-    Shape(Vec<i64>),
+    Examined(Examined),
     Found(Vec<Found>),
     Failed(String),
+}
+
+/// A model that works.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Examined {
+    /// Of its output.
+    pub shape: Vec<i64>,
+    /// Of what it knows, by their numbers, where its file says so.
+    pub names: Option<Vec<String>>,
 }
 
 impl Helper {
@@ -90,14 +98,13 @@ impl Helper {
         match self.ask(&Question::Look(Look { config: config.clone(), width, height }), data, within)? {
             Answer::Found(found) => Ok(found),
             Answer::Failed(cause) => Err(ConfirmError::Model(cause)),
-            Answer::Shape(_) => Err(ConfirmError::Model("it answers something else".to_owned())),
+            Answer::Examined(_) => Err(ConfirmError::Model("it answers something else".to_owned())),
         }
     }
 
-    /// The shape of a model's output.
-    fn examine(&mut self, model: &Path) -> Result<Vec<i64>, ConfirmError> {
+    fn examine(&mut self, model: &Path) -> Result<Examined, ConfirmError> {
         match self.ask(&Question::Examine(model.to_owned()), &[], EXAMINE_WITHIN)? {
-            Answer::Shape(shape) => Ok(shape),
+            Answer::Examined(examined) => Ok(examined),
             Answer::Failed(cause) => Err(ConfirmError::Model(cause)),
             Answer::Found(_) => Err(ConfirmError::Model("it answers something else".to_owned())),
         }
@@ -107,13 +114,13 @@ impl Helper {
 /// What a file was when it was looked at.
 type Stamp = (u64, Option<SystemTime>);
 
-/// The shape of what the model in an ONNX file puts out: it is read and run once. Asked again of a file that did not
-/// change, it is told at once.
+/// Tries the model in an ONNX file: it is read and run once. Asked again of a file that did not change, it is told at
+/// once.
 ///
 /// # Errors
 /// Of the file, or of the model in it, in words that follow its name.
-pub fn examine(model: &Path) -> Result<Vec<i64>, String> {
-    static KNOWN: Mutex<Option<HashMap<PathBuf, (Stamp, Result<Vec<i64>, String>)>>> = Mutex::new(None);
+pub fn examine(model: &Path) -> Result<Examined, String> {
+    static KNOWN: Mutex<Option<HashMap<PathBuf, (Stamp, Result<Examined, String>)>>> = Mutex::new(None);
     let metadata = fs::metadata(model).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "is not there".to_owned(),
         _ => format!("cannot be read: {error}"),
@@ -129,11 +136,11 @@ pub fn examine(model: &Path) -> Result<Vec<i64>, String> {
     {
         return told.clone();
     }
-    let shape = match Helper::start().and_then(|mut helper| helper.examine(model)) {
+    let told = match Helper::start().and_then(|mut helper| helper.examine(model)) {
         // Of this machine and this moment, not of the model.
         Err(error @ ConfirmError::Start(_)) => return Err(format!("cannot be tried: {error}")),
         told => told.map_err(|error| format!("is no model that works: {error}")),
     };
-    known().get_or_insert_default().insert(model.to_owned(), (stamp, shape.clone()));
-    shape
+    known().get_or_insert_default().insert(model.to_owned(), (stamp, told.clone()));
+    told
 }

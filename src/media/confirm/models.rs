@@ -11,7 +11,7 @@ use opencv::prelude::*;
 use opencv::{dnn, imgproc};
 use rustix::process::{Signal, nice, set_parent_process_death_signal};
 
-use super::{Answer, LONGEST_SIDE, Look, Question};
+use super::{Answer, Examined, LONGEST_SIDE, Look, Question};
 use crate::domain::config::{ConfirmConfig, Model};
 use crate::domain::found::{Found, Letterbox, Output};
 use crate::domain::onnx;
@@ -46,7 +46,7 @@ pub fn serve(mut questions: impl BufRead, mut answers: impl Write) -> io::Result
             return Ok(());
         }
         let answer = match serde_json::from_str(&line)? {
-            Question::Examine(model) => models.examine(&model).map(Answer::Shape),
+            Question::Examine(model) => models.examine(&model).map(Answer::Examined),
             Question::Look(Look { config, width, height }) => {
                 if width.max(height) > LONGEST_SIDE || width.min(height) == 0 {
                     return Err(io::Error::other("a picture of an impossible size"));
@@ -95,8 +95,7 @@ struct Net {
     net: dnn::Net,
     input: (u32, u32),
     outputs: Vector<String>,
-    /// Of the output that holds boxes.
-    shape: Vec<i64>,
+    examined: Examined,
 }
 
 impl Net {
@@ -112,9 +111,10 @@ impl Net {
             net.set_preferable_backend(dnn::DNN_BACKEND_OPENCV)?;
             net.set_preferable_target(dnn::DNN_TARGET_CPU)?;
             let outputs = net.get_unconnected_out_layers_names()?;
-            let mut net = Net { path: path.to_owned(), modified, net, input: size, outputs, shape: Vec::new() };
+            let examined = Examined { shape: Vec::new(), names: onnx::class_names(bytes) };
+            let mut net = Net { path: path.to_owned(), modified, net, input: size, outputs, examined };
             let nothing = Mat::new_nd_with_default(&[1, 3, size.1 as i32, size.0 as i32], CV_32F, Scalar::all(0.0))?;
-            net.shape = shape(&net.run(&nothing)?);
+            net.examined.shape = shape(&net.run(&nothing)?);
             Ok(net)
         };
         let net = match (read(&bytes), onnx::in_older_words(&bytes)) {
@@ -160,8 +160,8 @@ impl Models {
         self.nets.last_mut().ok_or_else(|| "it is gone".to_owned())
     }
 
-    fn examine(&mut self, path: &Path) -> Result<Vec<i64>, Cause> {
-        self.net(path).map(|net| net.shape.clone())
+    fn examine(&mut self, path: &Path) -> Result<Examined, Cause> {
+        self.net(path).map(|net| net.examined.clone())
     }
 
     fn look(&mut self, picture: BgrView, config: &ConfirmConfig) -> Result<Vec<Found>, Cause> {
