@@ -11,12 +11,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::*;
 use tarsier::domain::config::{ConfirmConfig, Model};
-use tarsier::domain::found::OutputFormat;
 use tarsier::media::confirm::{ConfirmError, Helper};
 use tarsier::media::picture::BgrView;
 
-/// A grey wall, and a thing of a colour that moves from the fourth second to the seventh, within one of the model's
-/// squares.
+/// A grey wall, and a thing of a colour that moves from the fourth second to the seventh of twelve, within one of the
+/// model's squares.
 fn clip(colour: &str) -> PathBuf {
     let scene = format!(
         "color=gray:s=320x240:r=10[wall];color={colour}:s=60x60:r=10[thing];\
@@ -29,7 +28,7 @@ fn clip(colour: &str) -> PathBuf {
 
 fn yaml(colour: &str, confirm: &str) -> String {
     format!(
-        "source: {}\ndetect:\n  warm_up: 2s\n  minimal_duration: 2s\n  threshold: 25\n  min_area: 0.5%\n  confirm: {confirm}\n\
+        "source: {}\nloop: true\ndetect:\n  warm_up: 2s\n  minimal_duration: 2s\n  threshold: 25\n  min_area: 0.5%\n  confirm: {confirm}\n\
          record: {{ pre_alarm: 1s }}\n",
         clip(colour).display()
     )
@@ -46,13 +45,11 @@ fn events(daemon: &Daemon, query: &str) -> Vec<Value> {
     daemon.get(&format!("/api/events?{query}"))["events"].as_array().unwrap().clone()
 }
 
-/// The one event of a camera, when a model has looked at it and it is over.
+/// The first event of a camera that a model has looked at, when it is over.
 fn event_of(daemon: &Daemon, camera: &str) -> Value {
     let looked = |event: &Value| !event["found"].is_null() && !event["end"].is_null();
     wait_for(&format!("what {camera} shows"), secs(60), || {
-        let events = events(daemon, &format!("camera={camera}"));
-        assert!(events.len() <= 1, "{events:?}");
-        events.into_iter().find(looked)
+        events(daemon, &format!("camera={camera}")).into_iter().rfind(looked)
     })
 }
 
@@ -82,15 +79,15 @@ fn is_gone(pid: u32) -> bool {
 fn an_event_says_what_a_model_found_in_its_pictures() {
     let builder = Daemon::builder();
     write_models(builder.folder());
+    write_strange_model(&builder.folder().join("strange.onnx"));
     let mut daemon = builder
+        .camera("broken", &yaml("red", "{ model: strange.onnx, classes: [red, blue] }"))
         .camera("red-5", &yaml("red", "{ model: v5.onnx, classes: colours.txt }"))
         .camera("red-8", &yaml("red", "{ model: v8.onnx, classes: [red, blue] }"))
         .camera("red-10", &yaml("red", "{ model: v10.onnx, format: yolov10, classes: [red, blue] }"))
         .camera("blue", &yaml("blue", "{ model: v8.onnx, classes: colours.txt }"))
         .camera("not-blue", &yaml("blue", "{ model: v8.onnx, classes: colours.txt, only: [red] }"))
-        .camera("unsure", &yaml("red", "{ model: v8.onnx, classes: colours.txt, threshold: 0.95 }"))
         .camera("green", &yaml("green", "{ model: v8.onnx, classes: colours.txt }"))
-        .camera("people", &yaml("red", "{ model: hog }"))
         .camera("alone", &yaml("red", "{ enabled: false, model: v8.onnx }"))
         .start();
     let stream = daemon.events();
@@ -111,32 +108,39 @@ fn an_event_says_what_a_model_found_in_its_pictures() {
             assert!((share - expected).abs() < 0.001, "{camera}: {side} is {share}");
         }
     }
-    for camera in ["not-blue", "unsure", "green", "people"] {
+    for camera in ["not-blue", "green"] {
         assert_eq!(event_of(&daemon, camera)["found"], json!([]), "{camera}");
     }
-    daemon.wait_for_state("alone", "stopped", secs(60));
-    assert_eq!(events(&daemon, "camera=alone")[0]["found"], Value::Null);
+    let alone = wait_for("an event", secs(60), || events(&daemon, "camera=alone").pop());
+    assert_eq!(alone["found"], Value::Null);
+    // Nobody waited for the model to be tried: it records, and what is wrong is told meanwhile.
+    let fault = daemon.wait_for_camera("broken", secs(30), |status| status["config_error"].is_string());
+    let fault = fault["config_error"].as_str().unwrap();
+    assert!(fault.contains("broken.yaml:8:21: `detect.confirm.model`: strange.onnx is no model that works"), "{fault}");
+    let alarm = |alarm: &Value| alarm["kind"] == "confirm" && alarm["camera"] == "broken";
+    wait_for("the alarm", secs(20), || daemon.alarms().into_iter().find(alarm));
+    daemon.wait_for_recording("broken", secs(30), |row| row.complete && row.motion_s > 1.0);
+    assert_eq!(events(&daemon, "camera=broken")[0]["found"], Value::Null);
+    assert!(daemon.metric("tarsier_confirm_dropped_total", "broken") >= Some(1.0));
     assert_eq!(daemon.metric("tarsier_confirm_dropped_total", "blue"), Some(0.0));
-    assert!(daemon.metric("tarsier_confirm_pictures_total", "blue") >= Some(2.0), "during the event, and at its end");
+    assert!(daemon.metric("tarsier_confirm_pictures_total", "blue") >= Some(1.0));
 
-    let names = |query: &str| -> Vec<String> {
+    let names = |daemon: &Daemon, query: &str| -> Vec<String> {
         let mut names: Vec<String> =
-            events(&daemon, query).iter().map(|event| event["camera"].as_str().unwrap().to_owned()).collect();
+            events(daemon, query).iter().map(|event| event["camera"].as_str().unwrap().to_owned()).collect();
         names.sort();
+        names.dedup();
         names
     };
-    assert_eq!(names("found=red"), ["red-10", "red-5", "red-8"]);
-    assert_eq!(names("found=blue"), ["blue"]);
-    assert_eq!(names("found=person"), [""; 0]);
+    assert_eq!(names(&daemon, "found=red"), ["red-10", "red-5", "red-8"]);
+    assert_eq!(names(&daemon, "found=blue"), ["blue"]);
+    assert_eq!(names(&daemon, "found=person"), [""; 0]);
     let (status, _, page) = daemon.request("GET", "/events?found=blue", &[]);
     let page = String::from_utf8(page).unwrap();
-    assert_eq!((status, page.matches("class=\"event-found\">blue<").count()), (200, 1), "{page}");
-    assert_eq!(page.matches("data-event=").count(), 1);
+    assert_eq!((status, page.contains("class=\"event-found\">blue<")), (200, true), "{page}");
+    assert!(page.contains("data-camera=\"blue\"") && !page.contains("data-camera=\"red-8\""), "{page}");
 
     // It is in the journals, too.
-    for (camera, ..) in [("red-5", ""), ("alone", "")] {
-        daemon.wait_for_state(camera, "stopped", secs(60));
-    }
     assert_eq!(daemon.terminate(secs(5)), Some(0));
     let before = index_rows(&daemon.archive());
     lose_index(&daemon.archive());
@@ -144,10 +148,7 @@ fn an_event_says_what_a_model_found_in_its_pictures() {
     assert!(repaired.status.success());
     assert_eq!(differences(&index_rows(&daemon.archive()), &before), [""; 0]);
     daemon.restart();
-    assert_eq!(
-        events(&daemon, "found=red&to=2999-01-01T00:00:00Z").iter().filter(|event| !event["end"].is_null()).count(),
-        3
-    );
+    assert_eq!(names(&daemon, "found=red"), ["red-10", "red-5", "red-8"]);
 }
 
 #[test]
@@ -160,12 +161,10 @@ fn a_model_that_hangs_holds_up_neither_recordings_nor_the_end() {
     stream.wait_for("a first look", secs(60), |event| event.kind == "found");
     let helper = helper_of(&daemon).expect("a process looks");
     signal(helper, libc::SIGSTOP);
+    let stopped = tarsier::clock::utc_now();
     for camera in ["one", "other"] {
-        let recording = daemon.wait_for_recording(camera, secs(60), |row| row.complete);
-        assert!(recording.motion_s > 1.0, "{camera}");
-        daemon.wait_for_state(camera, "stopped", secs(60));
-        let event = events(&daemon, &format!("camera={camera}")).remove(0);
-        assert!(!event["end"].is_null(), "{event}");
+        let ended = |row: &RecordingRow| row.complete && row.motion_s > 1.0 && row.end > Some(stopped);
+        daemon.wait_for_recording(camera, secs(60), ended);
     }
     assert_eq!(daemon.terminate(secs(5)), Some(0));
     wait_for("the process that looked to be gone", secs(5), || is_gone(helper).then_some(()));
@@ -209,11 +208,7 @@ fn a_helper_that_hangs_or_crashes_is_told_of_and_ended() {
     let folder = tempfile::tempdir().unwrap();
     write_models(folder.path());
     let classes = vec!["red".to_owned(), "blue".to_owned()];
-    let model = |path: &str| Model::Onnx {
-        path: folder.path().join(path),
-        format: OutputFormat::Yolov8,
-        classes: classes.clone(),
-    };
+    let model = |path: &str| Model::Onnx { path: folder.path().join(path), format: None, classes: classes.clone() };
     let config = |path: &str| ConfirmConfig { model: model(path), threshold: 0.5, only: Vec::new() };
     let blue: Vec<u8> = [255, 0, 0].repeat(64 * 48);
     let picture = BgrView { width: 64, height: 48, data: &blue };
@@ -280,8 +275,8 @@ fn what_is_wrong_with_a_model_is_told_with_its_place() {
         ("model: strange.onnx", 12, "is no model that works"),
         ("model: v8.onnx", 12, "knows 2 classes, which have no names"),
         ("{ model: named.onnx, only: [green] }", 32, "it knows red, blue"),
-        ("{ model: v8.onnx, classes: three.txt }", 32, "3 names, and v8.onnx knows 2 classes"),
-        ("{ model: v8.onnx, classes: [red] }", 32, "1 names, and v8.onnx knows 2 classes"),
+        ("{ model: v8.onnx, classes: three.txt }", 32, "v8.onnx knows 2 classes, and 3 are named"),
+        ("{ model: v8.onnx, classes: [red] }", 32, "v8.onnx knows 2 classes, and 1 are named"),
         ("{ model: v8.onnx, classes: gone.txt }", 32, "gone.txt is not there"),
         ("{ model: v8.onnx, classes: v8.onnx }", 32, "is no list of names"),
         ("{ model: v8.onnx, classes: [red, blue], only: [rde] }", 51, "did you mean `red`?"),

@@ -35,6 +35,11 @@ const REMEMBERED: usize = 256;
 /// The kind of alarm that is raised while a camera's model fails.
 const ALARM: &str = "confirm";
 
+/// Nobody asks this camera's model any more.
+pub fn clear_alarms(registry: &Registry, camera: &str) {
+    registry.clear_alarm(ALARM, Some(camera));
+}
+
 /// A picture of an event, and what to ask of it.
 pub struct Request {
     pub camera: String,
@@ -44,6 +49,8 @@ pub struct Request {
     pub event: i64,
     pub start: DateTime<Utc>,
     pub picture: KeptPicture,
+    /// The life of the camera that asks.
+    pub generation: u64,
 }
 
 impl Request {
@@ -184,7 +191,10 @@ impl Worker {
                 *until = clock::monotonic() + wait;
                 let message = format!("the model of `detect.confirm` does not look at events: {cause}");
                 tracing::warn!(camera, event = request.event, wait_s = wait.as_secs_f64(), "{message}");
-                self.registry.raise_alarm(ALARM, Some(camera), clock::utc_now(), message);
+                // Another life of the camera may have another model.
+                if request.entry.status().generation == request.generation {
+                    self.registry.raise_alarm(ALARM, Some(camera), clock::utc_now(), message);
+                }
             }
         }
     }

@@ -341,7 +341,8 @@ impl DetectorActor {
         for Shot { picture, .. } in shots.extract_if(.., is_of_it) {
             let (camera, entry) = (self.camera.clone(), Arc::clone(&self.entry));
             let (event, start) = (event.row.id, event.row.start);
-            confirmer.ask(Request { camera, entry, config: config.clone(), event, start, picture });
+            let generation = entry.status().generation;
+            confirmer.ask(Request { camera, entry, config: config.clone(), event, start, picture, generation });
         }
     }
 

@@ -12,7 +12,7 @@ use super::table::nearest;
 use super::text;
 use super::units::ScoreText;
 use crate::domain::config::{ConfirmConfig, Model};
-use crate::domain::found::{COCO, Output, OutputFormat};
+use crate::domain::found::{Output, OutputFormat, names};
 use crate::media::confirm::examine;
 
 const ENABLED: &str = "detect.confirm.enabled";
@@ -40,12 +40,25 @@ enum Classes {
     File(PathBuf),
 }
 
+/// What is done about the models that cameras name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Models {
+    /// They are left alone, but for whether they are there: by whoever looks at no event.
+    #[default]
+    Leave,
+    /// They are tried, but nobody waits: what is wrong with one is told by a later look.
+    TryMeanwhile,
+    /// They are tried first.
+    Try,
+}
+
 /// None: nothing looks, or there are new faults.
 pub(super) fn build(
     raw: RawConfirm,
     settings: &Settings,
     file: &Mark,
     folder: &Path,
+    models: Models,
     problems: &mut Vec<Problem>,
 ) -> Option<ConfirmConfig> {
     let is_given = |key: &&str| settings.get(key).is_some_and(|setting| !setting.value.is_null());
@@ -62,33 +75,20 @@ pub(super) fn build(
         problems.push(at(key).problem(format!("`{key}`: {what}"), hint.to_owned()));
         None
     };
-    let model = match raw.model.filter(|model| model != Path::new(Model::HOG)) {
+    let only = raw.only.unwrap_or_default();
+    let (model, known) = match raw.model.filter(|model| model != Path::new(Model::HOG)) {
         None => {
             if is_given(&CLASSES) {
                 let hint = "name the `model` that these are of, or remove them";
                 return refuse(CLASSES, "`hog` knows people only".to_owned(), hint);
             }
-            Model::Hog
+            (Model::Hog, vec![Model::PERSON.to_owned()])
         }
         Some(model) => {
             let path = folder.join(&model);
             let told = one_line(&model.display().to_string());
-            let examined = match examine(&path) {
-                Ok(examined) => examined,
-                Err(what) => {
-                    return refuse(MODEL, format!("{told} {what}"), "give an ONNX file that OpenCV reads, or `hog`");
-                }
-            };
-            let format =
-                OutputFormat::NAMES.into_iter().find(|(name, _)| *name == raw.format).map(|(_, format)| format);
-            let output = match Output::of(&examined.shape, format) {
-                Ok(output) => output,
-                Err(what) => {
-                    let key = if format.is_some() { FORMAT } else { MODEL };
-                    return refuse(key, format!("{told}: {what}"), "there are yolov5, yolov8 (v9, 11) and yolov10");
-                }
-            };
             let classes = match raw.classes {
+                None => Vec::new(),
                 Some(Classes::List(names)) => names,
                 Some(Classes::File(list)) => match read_classes(&folder.join(&list)) {
                     Ok(names) => names,
@@ -97,27 +97,45 @@ pub(super) fn build(
                         return refuse(CLASSES, format!("{told} {what}"), "it holds a name a line");
                     }
                 },
-                None => examined.names.unwrap_or_else(|| COCO.map(str::to_owned).to_vec()),
             };
-            match output.classes() {
-                Some(known) if known != classes.len() => {
-                    let (key, what) = match is_given(&CLASSES) {
-                        true => (CLASSES, format!("{} names, and {told} knows {known} classes", classes.len())),
-                        false => (MODEL, format!("{told} knows {known} classes, which have no names")),
-                    };
-                    let hint = "name all that it knows, by its numbers, in `detect.confirm.classes`";
-                    return refuse(key, what, hint);
+            let format =
+                OutputFormat::NAMES.into_iter().find(|(name, _)| *name == raw.format).map(|(_, format)| format);
+            let examined = match models {
+                Models::Leave => None,
+                Models::TryMeanwhile => examine(&path, false),
+                Models::Try => examine(&path, true),
+            };
+            let known = match examined {
+                None => classes.clone(),
+                Some(Err(what)) => {
+                    return refuse(MODEL, format!("{told} {what}"), "give an ONNX file that OpenCV reads, or `hog`");
                 }
-                _ => Model::Onnx { path, format: output.format, classes },
-            }
+                Some(Ok(examined)) => {
+                    let output = match Output::of(&examined.shape, format) {
+                        Ok(output) => output,
+                        Err(what) => {
+                            let key = if format.is_some() { FORMAT } else { MODEL };
+                            let hint = "there are yolov5, yolov8 (v9, 11) and yolov10";
+                            return refuse(key, format!("{told}: {what}"), hint);
+                        }
+                    };
+                    match names(&output, &classes, examined.names.as_deref()) {
+                        Ok(names) => names,
+                        Err(what) => {
+                            let key = if classes.is_empty() { MODEL } else { CLASSES };
+                            let hint = "name all that it knows, by its numbers, in `detect.confirm.classes`";
+                            return refuse(key, format!("{told} {what}"), hint);
+                        }
+                    }
+                }
+            };
+            (Model::Onnx { path, format, classes }, known)
         }
     };
-    let only = raw.only.unwrap_or_default();
-    let known = model.classes();
-    for name in &only {
-        if known.contains(&name.as_str()) {
-            continue;
-        }
+    // Nobody knows yet what a model knows that is still being tried.
+    let unknown = |name: &&String| !known.is_empty() && !known.contains(name);
+    if let Some(name) = only.iter().find(unknown) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let hint = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it knows {}", short_list(&known)),

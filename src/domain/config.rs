@@ -145,8 +145,9 @@ pub enum Model {
     Onnx {
         /// Absolute, or relative to the working folder.
         path: PathBuf,
-        format: OutputFormat,
-        /// The names of its classes, by their numbers.
+        /// None: its output's shape tells.
+        format: Option<OutputFormat>,
+        /// The names of what it knows, by their numbers; none: see [`super::found::names`].
         classes: Vec<String>,
     },
 }
@@ -157,14 +158,6 @@ impl Model {
 
     /// How the configuration names [`Model::Hog`].
     pub const HOG: &str = "hog";
-
-    /// The names of all that it knows.
-    pub fn classes(&self) -> Vec<&str> {
-        match self {
-            Model::Hog => vec![Model::PERSON],
-            Model::Onnx { classes, .. } => classes.iter().map(String::as_str).collect(),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

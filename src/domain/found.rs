@@ -262,6 +262,26 @@ pub fn classes_of(found: &[Found]) -> Vec<&str> {
     names
 }
 
+/// The names of what a model with this output knows, by their numbers: those that are `given`, else its `own`, else those
+/// of COCO, where it knows as many.
+///
+/// # Errors
+/// In words for whoever configures it: there are not as many names as the model knows classes.
+pub fn names(output: &Output, given: &[String], own: Option<&[String]>) -> Result<Vec<String>, String> {
+    let names = match (given, own) {
+        ([], Some(own)) => own.to_vec(),
+        ([], None) => COCO.map(str::to_owned).to_vec(),
+        _ => given.to_vec(),
+    };
+    match output.classes() {
+        Some(known) if known != names.len() && given.is_empty() => {
+            Err(format!("knows {known} classes, which have no names"))
+        }
+        Some(known) if known != names.len() => Err(format!("knows {known} classes, and {} are named", names.len())),
+        _ => Ok(names),
+    }
+}
+
 /// The 80 classes of the COCO data set, in the order in which models that were trained on it number them.
 pub const COCO: [&str; 80] = [
     "person",
@@ -352,7 +372,7 @@ mod tests {
 
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
+    fn names_of(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
@@ -402,6 +422,19 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_that_are_given_or_the_models_own_or_cocos() {
+        let of = |shape: [i64; 3]| Output::of(&shape, None).unwrap();
+        let (two, eighty, any) = (of([1, 6, 50]), of([1, 84, 8400]), of([1, 300, 6]));
+        let (own, given) = (names_of(&["a", "b"]), names_of(&["c", "d"]));
+        assert_eq!(names(&two, &given, Some(&own)), Ok(given.clone()));
+        assert_eq!(names(&two, &[], Some(&own)), Ok(own.clone()));
+        assert_eq!(names(&eighty, &[], None).unwrap()[2], "car");
+        assert_eq!(names(&any, &given, None), Ok(given.clone()));
+        assert_eq!(names(&two, &[], None), Err("knows 2 classes, which have no names".to_owned()));
+        assert_eq!(names(&eighty, &given, Some(&own)), Err("knows 80 classes, and 2 are named".to_owned()));
+    }
+
+    #[test]
     fn rows_of_yolov5_are_read() {
         let output = Output::of(&[1, 3, 7], Some(OutputFormat::Yolov5)).unwrap();
         #[rustfmt::skip]
@@ -410,7 +443,7 @@ mod tests {
             50.0, 40.0, 20.0, 40.0, 0.4, 0.1, 0.9,
             10.0, 10.0, 20.0, 20.0, 1.0, 0.6, 0.2,
         ];
-        let found = output.read(&data, &square(), 0.5, &names(&["cat", "dog"]));
+        let found = output.read(&data, &square(), 0.5, &names_of(&["cat", "dog"]));
         assert_eq!(told(&found), [("dog", 72, [40, 20, 20, 40]), ("cat", 60, [0, 0, 20, 20])]);
     }
 
@@ -427,7 +460,7 @@ mod tests {
             0.80, 0.95, 0.10, 0.70, 0.49, 0.0, 0.0, 0.0,
             0.10, 0.00, 0.60, 0.20, 0.00, 0.0, 0.0, 0.0,
         ];
-        let found = output.read(&data, &square(), 0.5, &names(&["cat", "dog"]));
+        let found = output.read(&data, &square(), 0.5, &names_of(&["cat", "dog"]));
         let expected = [("cat", 95, [32, 30, 40, 40]), ("cat", 70, [10, 70, 20, 20]), ("dog", 60, [30, 30, 40, 40])];
         assert_eq!(told(&found), expected);
     }
@@ -442,7 +475,7 @@ mod tests {
             10.0, 20.0, 30.0, 60.0, 0.7, 9.0,
             10.0, 20.0, 30.0, 60.0, 0.3, 0.0,
         ];
-        let found = output.read(&data, &square(), 0.5, &names(&["cat", "dog"]));
+        let found = output.read(&data, &square(), 0.5, &names_of(&["cat", "dog"]));
         assert_eq!(told(&found), [("dog", 90, [10, 20, 20, 40]), ("cat", 80, [10, 20, 20, 40])]);
     }
 

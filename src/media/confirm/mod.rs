@@ -11,12 +11,13 @@
 mod helper;
 mod models;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -24,6 +25,7 @@ use thiserror::Error;
 pub use self::helper::Helper;
 pub use self::models::serve;
 use super::picture::BgrView;
+use crate::clock;
 use crate::domain::config::ConfirmConfig;
 use crate::domain::found::Found;
 
@@ -31,6 +33,8 @@ use crate::domain::found::Found;
 pub const LOOK_WITHIN: Duration = Duration::from_secs(20);
 /// Longest time for reading a model and running it once.
 const EXAMINE_WITHIN: Duration = Duration::from_secs(20);
+/// A model that gave no answer is tried again after so long.
+const DOUBTED_AFTER: Duration = Duration::from_secs(600);
 /// Pictures are handed over with no side longer than this, in pixels: models take no larger ones.
 pub const LONGEST_SIDE: u32 = 1280;
 
@@ -111,16 +115,65 @@ impl Helper {
     }
 }
 
-/// What a file was when it was looked at.
-type Stamp = (u64, Option<SystemTime>);
+/// What was found out of a model's file.
+struct Known {
+    /// Its size and age then.
+    stamp: (u64, Option<SystemTime>),
+    at: Instant,
+    /// It was found out by an answer, and not for want of one: that may be the machine's fault.
+    is_sure: bool,
+    told: Result<Examined, String>,
+}
+
+#[derive(Default)]
+struct Examinations {
+    known: HashMap<PathBuf, Known>,
+    /// Those that are under way where nobody waits.
+    under_way: HashSet<PathBuf>,
+}
+
+static EXAMINATIONS: LazyLock<Mutex<Examinations>> = LazyLock::new(Mutex::default);
+
+fn examinations() -> MutexGuard<'static, Examinations> {
+    EXAMINATIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Tries the model in an ONNX file: it is read and run once. Asked again of a file that did not change, it is told at
-/// once.
+/// once. None, where nobody is to `wait`: it is being tried.
 ///
 /// # Errors
 /// Of the file, or of the model in it, in words that follow its name.
-pub fn examine(model: &Path) -> Result<Examined, String> {
-    static KNOWN: Mutex<Option<HashMap<PathBuf, (Stamp, Result<Examined, String>)>>> = Mutex::new(None);
+pub fn examine(model: &Path, wait: bool) -> Option<Result<Examined, String>> {
+    match (known(model), wait) {
+        (Ok(Some(told)), _) => Some(told),
+        (Err(what), _) => Some(Err(what)),
+        (Ok(None), true) => Some(examine_now(model)),
+        (Ok(None), false) => {
+            if examinations().under_way.insert(model.to_owned()) {
+                let path = model.to_owned();
+                let examine = move || {
+                    let _ = examine_now(&path);
+                    examinations().under_way.remove(&path);
+                };
+                if thread::Builder::new().name("examine".into()).spawn(examine).is_err() {
+                    examinations().under_way.remove(model);
+                }
+            }
+            None
+        }
+    }
+}
+
+/// What is known of a file already; an error of the file itself.
+fn known(model: &Path) -> Result<Option<Result<Examined, String>>, String> {
+    let stamp = stamp(model)?;
+    let examinations = examinations();
+    let known = examinations.known.get(model).filter(|known| known.stamp == stamp);
+    let is_old = |known: &Known| !known.is_sure && clock::monotonic() - known.at > DOUBTED_AFTER;
+    Ok(known.filter(|known| !is_old(known)).map(|known| known.told.clone()))
+}
+
+fn stamp(model: &Path) -> Result<(u64, Option<SystemTime>), String> {
     let metadata = fs::metadata(model).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "is not there".to_owned(),
         _ => format!("cannot be read: {error}"),
@@ -129,18 +182,25 @@ pub fn examine(model: &Path) -> Result<Examined, String> {
         return Err("is no file".to_owned());
     }
     fs::File::open(model).map_err(|error| format!("cannot be read: {error}"))?;
-    let stamp = (metadata.len(), metadata.modified().ok());
-    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((told_of, told)) = known().get_or_insert_default().get(model)
-        && *told_of == stamp
-    {
-        return told.clone();
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+fn examine_now(model: &Path) -> Result<Examined, String> {
+    // One at a time: a model takes much memory.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody else may have asked meanwhile.
+    if let Some(told) = known(model)? {
+        return told;
     }
+    let stamp = stamp(model)?;
     let told = match Helper::start().and_then(|mut helper| helper.examine(model)) {
         // Of this machine and this moment, not of the model.
         Err(error @ ConfirmError::Start(_)) => return Err(format!("cannot be tried: {error}")),
-        told => told.map_err(|error| format!("is no model that works: {error}")),
+        told => told,
     };
-    known().get_or_insert_default().insert(model.to_owned(), (stamp, told.clone()));
+    let is_sure = matches!(told, Ok(_) | Err(ConfirmError::Model(_)));
+    let told = told.map_err(|error| format!("is no model that works: {error}"));
+    examinations().known.insert(model.to_owned(), Known { stamp, at: clock::monotonic(), is_sure, told: told.clone() });
     told
 }

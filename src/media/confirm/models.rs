@@ -13,7 +13,7 @@ use rustix::process::{Signal, nice, set_parent_process_death_signal};
 
 use super::{Answer, Examined, LONGEST_SIDE, Look, Question};
 use crate::domain::config::{ConfirmConfig, Model};
-use crate::domain::found::{Found, Letterbox, Output};
+use crate::domain::found::{Found, Letterbox, Output, names};
 use crate::domain::onnx;
 use crate::media::picture::BgrView;
 
@@ -172,7 +172,9 @@ impl Models {
                 let fit = Letterbox::fit((picture.width, picture.height), net.input);
                 let output = blob(picture, &fit, net.input).and_then(|blob| net.run(&blob)).map_err(told)?;
                 let data = output.data_typed::<f32>().map_err(told)?;
-                Output::of(&shape(&output), Some(*format))?.read(data, &fit, config.threshold, classes)
+                let layout = Output::of(&shape(&output), *format)?;
+                let names = names(&layout, classes, net.examined.names.as_deref())?;
+                layout.read(data, &fit, config.threshold, &names)
             }
         };
         found.retain(|found| config.only.is_empty() || config.only.contains(&found.class));
