@@ -2,13 +2,14 @@
 //!
 //! 8 cameras (720p15 H.264, 2 Mbit/s over RTSP) are recorded while nobody looks, while 200 viewers take live video
 //! over WebSockets, and while nobody looks again. CPU seconds are the daemon's own; the viewers are threads of this
-//! program. `BENCH_SECONDS` changes how long each stretch is.
+//! program. Then a page of 100 events is looked at: all its pictures, by as many connections as a browser has, and once
+//! more by whoever has seen them. `BENCH_SECONDS` changes how long each stretch is.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::{Clip, Daemon, Mount, RtspServer, WebSocket, secs};
@@ -37,8 +38,10 @@ fn main() {
     let server = RtspServer::start(&mounts);
     let mut builder = Daemon::builder();
     for name in &names {
-        let yaml =
-            format!("source: {}\ndetect: {{ enabled: false }}\nrecord: {{ mode: continuous }}\n", server.url(name));
+        let yaml = format!(
+            "source: {}\ndetect: {{ enabled: false, minimal_duration: 1s }}\nrecord: {{ mode: continuous, max_file: 20s }}\n",
+            server.url(name)
+        );
         builder = builder.camera(name, &yaml);
     }
     let daemon = builder.start();
@@ -81,6 +84,65 @@ fn main() {
         sum("tarsier_gap_seconds_total"),
         (after.cpu_per_s / before.cpu_per_s - 1.0) * 100.0,
     );
+    look_at_events(&daemon, &names);
+}
+
+/// The events of a page, and the connections of a browser.
+const EVENTS: usize = 100;
+const CONNECTIONS: usize = 6;
+
+fn look_at_events(daemon: &Daemon, names: &[String]) {
+    let events = || daemon.get("/api/events?limit=1000")["events"].as_array().expect("a list").clone();
+    support::wait_for("events", secs(180), || {
+        let over = events().iter().filter(|event| !event["end"].is_null()).count();
+        names.iter().for_each(|name| _ = daemon.post(&format!("/api/cameras/{name}/trigger")));
+        std::thread::sleep(Duration::from_secs(2));
+        (over >= EVENTS).then_some(())
+    });
+    // The oldest, and until their files are closed, which browsers keep the pictures of.
+    std::thread::sleep(Duration::from_secs(25));
+    let over = events().into_iter().rev().filter(|event| !event["end"].is_null()).take(EVENTS);
+    let paths: Vec<String> = over.map(|event| format!("/api/events/{}/thumbnail.jpg", event["id"])).collect();
+    println!("\n| {EVENTS} pictures | ms | CPU s | answers | resident MB |\n|---|--:|--:|---|--:|");
+    let mut tags = vec![String::new(); paths.len()];
+    for what in ["never seen", "seen before"] {
+        let (began, cpu) = (monotonic(), process(daemon, "process_cpu_seconds_total"));
+        let answers = look(daemon, &paths, &tags);
+        let (took, cpu) = (began.elapsed(), process(daemon, "process_cpu_seconds_total") - cpu);
+        let mut statuses: Vec<u16> = answers.iter().map(|(status, _)| *status).collect();
+        statuses.dedup();
+        let memory_mb = process(daemon, "process_resident_memory_bytes") / 1e6;
+        println!("| {what} | {} | {cpu:.2} | {statuses:?} | {memory_mb:.0} |", took.as_millis());
+        tags = answers.into_iter().map(|(_, tag)| tag).collect();
+    }
+    let sum = |metric: &str| names.iter().map(|name| daemon.metric(metric, name).unwrap_or(f64::NAN)).sum::<f64>();
+    println!(
+        "\nPackets lost to the recorder: {} dropped, {:.1} s of gaps.",
+        sum("tarsier_packets_dropped_total"),
+        sum("tarsier_gap_seconds_total")
+    );
+}
+
+/// Status and ETag of each path, asked for by so many connections as a browser has.
+fn look(daemon: &Daemon, paths: &[String], tags: &[String]) -> Vec<(u16, String)> {
+    let next = AtomicU64::new(0);
+    let answers: Vec<Mutex<(u16, String)>> = paths.iter().map(|_| Mutex::default()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..CONNECTIONS {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some(path) = paths.get(at) else { return };
+                    let known = [("If-None-Match", tags[at].as_str())];
+                    let (status, headers, _) =
+                        daemon.request("GET", path, if tags[at].is_empty() { &[] } else { &known });
+                    let tag = headers.into_iter().find(|(name, _)| name == "etag").map(|(_, tag)| tag);
+                    *answers[at].lock().expect("no thread panics") = (status, tag.unwrap_or_default());
+                }
+            });
+        }
+    });
+    answers.into_iter().map(|answer| answer.into_inner().expect("no thread panics")).collect()
 }
 
 struct Watching {

@@ -3,7 +3,7 @@
 #
 #   deploy/setup-debian.sh build    to build and run it
 #   deploy/setup-debian.sh demo     and to draw the demo's clip
-#   deploy/setup-debian.sh test     and for the tests: an RTSP server, the ffmpeg command line, an OpenCV to compare with
+#   deploy/setup-debian.sh test     and for the tests: an RTSP server, the ffmpeg command line, an OpenCV to compare with, schemathesis
 #   deploy/setup-debian.sh list GROUP   prints the packages of a group and installs nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,6 +26,8 @@ test=(
 )
 # The version that Debian 12 has, as a wheel: Debian's own python3-opencv brings 200 MB of other things.
 reference=(opencv-python-headless==4.6.0.66 numpy==1.26.4)
+# It makes requests of the API's document, and hypothesis makes what is in them.
+contract=(schemathesis==4.32.5 hypothesis==6.170.17)
 
 packages_of() {
     case "$1" in
@@ -65,13 +67,20 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
-if [ "$group" = test ]; then
-    venv="${CARGO_TARGET_DIR:-target}/opencv-reference"
-    if ! "$venv/bin/python" -c 'import cv2, numpy' 2>/dev/null; then
-        echo "making $venv: ${reference[*]}"
+# A Python environment of the tests: its name beside the build, what must be importable, its packages.
+make_venv() {
+    local venv="${CARGO_TARGET_DIR:-target}/$1" imports=$2
+    shift 2
+    if ! "$venv/bin/python" -c "import $imports" 2>/dev/null; then
+        echo "making $venv: $*"
         rm -rf "$venv"
         /usr/bin/python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "${reference[@]}"
-        "$venv/bin/python" -c 'import cv2, numpy'
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "$@"
+        "$venv/bin/python" -c "import $imports"
     fi
+}
+
+if [ "$group" = test ]; then
+    make_venv opencv-reference "cv2, numpy" "${reference[@]}"
+    make_venv schemathesis schemathesis "${contract[@]}"
 fi

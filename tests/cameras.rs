@@ -414,3 +414,63 @@ fn from_base64(text: &str) -> Vec<u8> {
     use ::base64::Engine as _;
     ::base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
+
+#[test]
+fn a_cameras_page_shows_how_much_was_recorded_and_what_is_missing() {
+    let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
+    let yaml = |max_file: &str| {
+        format!("source: {}\nloop: true\nrecord: {{ mode: continuous, max_file: {max_file} }}\n", clip.path.display())
+    };
+    let daemon = Daemon::builder().camera("yard", &yaml("2s")).camera("off", "source: none\nenabled: false\n").start();
+    daemon.wait_for_recording("yard", secs(30), |row| row.complete);
+    daemon.write_camera("yard", &yaml("3s"));
+    wait_for("what was not recorded meanwhile", secs(30), || daemon.gaps("yard").pop());
+    let after = daemon.recordings("yard").len();
+    wait_for("more recordings", secs(30), || (daemon.recordings("yard").len() > after + 1).then_some(()));
+    let mut browser = Chromium::start();
+    browser.resize(390, 844);
+    browser.open(&daemon.url("/cameras/yard"));
+    browser.wait_until(secs(40), "the rates", "/on average/.test(document.querySelector('#rate-says').textContent)");
+    // Of the whole files, held against their bytes on the disk and their length.
+    let [said, kbit, drawn, missing, wide] = browser
+        .evaluate(
+            "(async () => {
+                const says = document.querySelector('#rate-says').textContent;
+                const { recordings } = await (await fetch('/api/recordings?camera=yard')).json();
+                const whole = recordings.filter(row => row.complete);
+                const s = row => (Date.parse(row.end) - Date.parse(row.start)) / 1000;
+                const rates = whole.map(row => row.bytes * 8 / 1000 / s(row));
+                const canvas = document.querySelector('#rate');
+                const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+                const accent = getComputedStyle(canvas).getPropertyValue('--accent').match(/[0-9a-f]{2}/g).map(hex => parseInt(hex, 16));
+                let drawn = 0;
+                for (let at = 0; at < pixels.length; at += 4) drawn += accent.every((of, n) => pixels[at + n] === of);
+                return [says, [Math.min(...rates), Math.max(...rates)], drawn, document.querySelector('#gaps').innerText,
+                    document.documentElement.scrollWidth - innerWidth];
+            })()",
+        )
+        .as_array()
+        .unwrap()
+        .clone()
+        .try_into()
+        .unwrap();
+    let average: f64 = {
+        let words = said.as_str().unwrap();
+        let number = words.split(": ").nth(1).unwrap().split(" kbit/s on average").next().unwrap();
+        number.replace(',', "").parse().unwrap_or_else(|_| panic!("{words}"))
+    };
+    let (least, most) = (kbit[0].as_f64().unwrap(), kbit[1].as_f64().unwrap());
+    assert!((least * 0.9..=most * 1.1).contains(&average), "{said}, and the files have {least} to {most} kbit/s");
+    assert!(drawn.as_i64().unwrap() > 50, "{drawn} pixels");
+    assert!(missing.as_str().unwrap().contains("its file was changed"), "{missing}");
+    assert_eq!(wide, json!(0), "a phone shows all of its width");
+    // Without anything recorded, it says so.
+    browser.open(&daemon.url("/cameras/off"));
+    browser.wait_until(
+        secs(40),
+        "words",
+        "/Nothing was recorded/.test(document.querySelector('#rate-says').textContent)",
+    );
+    let words = browser.evaluate("document.querySelector('#gaps').innerText");
+    assert!(words.as_str().unwrap().contains("Nothing is missing"), "{words}");
+}

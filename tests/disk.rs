@@ -331,7 +331,7 @@ fn answers(daemon: &Daemon) -> bool {
 }
 
 #[test]
-fn a_slow_disk_that_stalls_is_said_and_costs_no_camera_anything() {
+fn a_disk_that_stalls_or_fails_to_sync_is_said_and_costs_no_camera_anything() {
     let clip = Clip::spec().seconds(20.0).gop_seconds(1.0).make();
     let fat = Clip::spec().codec(Codec::Mjpeg).size(640, 360).seconds(6.0).make();
     let server = RtspServer::start(&[Mount::new("thin", &clip), Mount::new("fat", &fat)]);
@@ -357,6 +357,15 @@ fn a_slow_disk_that_stalls_is_said_and_costs_no_camera_anything() {
             (count("thin") > before.0 && count("fat") > before.1).then_some(())
         });
     }
+    disk.keeps_nothing();
+    let unsynced = || daemon.alarms().into_iter().find(|alarm| alarm["kind"] == "disk_sync");
+    let alarm = wait_for("an alarm", secs(20), unsynced);
+    let message = alarm["message"].as_str().unwrap();
+    assert!(message.contains(daemon.archive().to_str().unwrap()) && message.contains("Input/output error"), "{alarm}");
+    assert!(daemon.get_text("/metrics").1.contains("tarsier_alarm{kind=\"disk_sync\",camera=\"\"} 1"));
+    let before = daemon.recordings("thin").len();
+    wait_for("it records all the same", secs(20), || (daemon.recordings("thin").len() > before).then_some(()));
+    disk.takes(10_000_000);
     wait_for("no alarm", secs(60), || daemon.alarms().is_empty().then_some(()));
     for camera in ["thin", "fat"] {
         assert_eq!(daemon.camera(camera).unwrap()["state"], "running");

@@ -212,6 +212,63 @@ fn events_appear_with_their_pictures_and_are_found_kept_and_deleted() {
 }
 
 #[test]
+fn a_page_full_of_pictures_harms_nobody_who_records() {
+    let clip = Clip::spec().size(1280, 720).seconds(20.0).gop_seconds(1.0).motion(6.0, 8.0).make();
+    let server = RtspServer::start(&[Mount::new("yard", &clip)]);
+    let daemon = Daemon::builder()
+        .camera(
+            "yard",
+            &format!(
+                "source: {}\ndetect: {{ warm_up: 1s, minimal_duration: 1s }}\nrecord: {{ mode: continuous, max_file: 3s }}\n",
+                server.url("yard")
+            ),
+        )
+        .start();
+    daemon.wait_for_recording("yard", secs(60), |row| row.complete);
+    assert_eq!(daemon.post("/api/cameras/yard/trigger").0, 202);
+    let event = wait_for("an event whose recordings are closed", secs(60), || {
+        let event = event_of(&daemon, "yard").filter(|event| !event["end"].is_null())?;
+        let ids = event["recordings"].as_array()?.clone();
+        let is_closed = |id: &Value| daemon.recordings("yard").iter().any(|row| json!(row.id) == *id && row.complete);
+        (!ids.is_empty() && ids.iter().all(is_closed)).then_some(event)
+    });
+    let path = format!("/api/events/{}/thumbnail.jpg", event["id"]);
+    let (_, headers, picture) = daemon.request("GET", &path, &[]);
+    let etag = headers.into_iter().find(|(name, _)| name == "etag").expect("a closed file does not change").1;
+    // As many pictures as a page has, at once and made anew each time, by more connections than a browser opens.
+    let ask_all = |headers: &[(&str, &str)]| -> Vec<(u16, usize)> {
+        std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..20)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let ask = |_| {
+                            let (status, _, body) = daemon.request("GET", &path, headers);
+                            (status, body.len())
+                        };
+                        (0..5).map(ask).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
+        })
+    };
+    assert_eq!(ask_all(&[]), vec![(200, picture.len()); 100]);
+    assert_eq!(ask_all(&[("If-None-Match", &etag)]), vec![(304, 0); 100], "who has them is answered without a picture");
+    let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().count();
+    assert!(threads < 60, "{threads} threads");
+    let before = daemon.recordings("yard").len();
+    wait_for("more recordings", secs(30), || (daemon.recordings("yard").len() > before + 1).then_some(()));
+    assert_eq!(daemon.metric("tarsier_packets_dropped_total", "yard"), Some(0.0));
+    assert_eq!(daemon.gaps("yard"), Vec::<Value>::new());
+    let files: Vec<_> = daemon.recordings("yard").into_iter().filter(|row| row.complete).collect();
+    let frames: Vec<Frame> = files.iter().flat_map(|row| read_frames(&daemon.archive().join(&row.path))).collect();
+    assert!(
+        frames.windows(2).all(|pair| pair[1].number == (pair[0].number + 1) % clip.frames),
+        "no picture is missing"
+    );
+}
+
+#[test]
 fn the_timeline_shows_the_picture_of_the_moment_that_is_pointed_at() {
     let (daemon, clip) = start();
     let recording = daemon.recordings("yard").remove(0);

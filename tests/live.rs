@@ -359,6 +359,92 @@ fn the_wall_shows_what_the_cameras_show_now() {
     assert_eq!(order, json!(["attic", "away", "gate", "hall", "shed", "yard"]));
 }
 
+/// JavaScript: `wall()` is what the tiles do: names of those in sight, of those with a decoder (a video with a source,
+/// or a canvas that gets stills), and how many sockets are open.
+const COUNT: &str = r"
+    const wall = () => {
+        const tiles = [...document.querySelectorAll('.tile')];
+        const names = is => tiles.filter(is).map(tile => tile.id);
+        return {
+            sight: names(tile => { const box = tile.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; }),
+            decoders: names(tile => tile.querySelector('video[src]')),
+            shown: names(tile => tile.dataset.shows),
+            sockets: sockets.filter(socket => socket.readyState < 2).length,
+        };
+    };
+";
+
+/// JavaScript for before the page's own: `sockets` are all that it opens.
+const SOCKETS: &str = "window.sockets = []; window.WebSocket = class extends WebSocket {
+    constructor(...all) { super(...all); window.sockets.push(this); }
+};";
+
+#[test]
+fn of_sixty_four_cameras_only_those_in_sight_cost_anything() {
+    let spec = || Clip::spec().size(320, 180).fps(5).seconds(20.0).gop_seconds(1.0);
+    let clips = [spec().make(), spec().codec(Codec::H265).make()];
+    let server = RtspServer::start(&[
+        Mount::new("one", &clips[0]),
+        Mount::new("two", &clips[0]),
+        Mount::new("three", &clips[0]),
+        Mount::new("four", &clips[1]),
+    ]);
+    let names: Vec<String> = (0..64).map(|n| format!("camera-{n:02}")).collect();
+    let mut builder = Daemon::builder();
+    for (n, name) in names.iter().enumerate() {
+        let url = server.url(["one", "two", "three", "four"][n % 4]);
+        let yaml = format!("source: {url}\ndetect: {{ enabled: false }}\nrecord: {{ mode: off }}\n");
+        builder = builder.camera(name, &yaml);
+    }
+    let daemon = builder.start();
+    for name in &names {
+        daemon.wait_for_state(name, "running", secs(60));
+    }
+    let viewers = || -> Vec<&String> {
+        let (_, metrics) = daemon.get_text("/metrics");
+        let is_watched = |name: &&String| {
+            let line = metrics.lines().find(|line| line.starts_with(&format!("tarsier_viewers{{camera=\"{name}\"}}")));
+            line.expect("a metric of each camera").ends_with(" 1")
+        };
+        names.iter().filter(is_watched).collect()
+    };
+    let mut browser = Chromium::start();
+    browser.before_scripts(SOCKETS);
+    for (width, height, place) in [
+        (1280, 760, "0"),
+        (1280, 760, "document.body.scrollHeight"),
+        (390, 844, "document.body.scrollHeight / 2"),
+        (2560, 1600, "0"),
+    ] {
+        browser.resize(width, height);
+        let is_first = place == "0";
+        if is_first {
+            browser.open(&daemon.url("/"));
+        }
+        browser.evaluate(&format!("scrollTo(0, {place})"));
+        let seen = on_wall(
+            &mut browser,
+            &format!(
+                "{COUNT} return until('pictures of all in sight, and of no other', () => {{
+                    const now = wall();
+                    const shows = now.sight.every(name => now.shown.includes(name));
+                    const videos = now.sight.filter(name => tile(name).querySelector('video'));
+                    const is = shows && now.sockets == now.sight.length && `${{now.decoders}}` == `${{videos}}`;
+                    return is && now;
+                }}).catch(error => {{ throw new Error(JSON.stringify(wall())); }});"
+            ),
+        );
+        let sight: Vec<String> = serde_json::from_value(seen["sight"].clone()).unwrap();
+        assert!((4..=64).contains(&sight.len()), "{sight:?}");
+        wait_for("a viewer each, and none of the others", secs(20), || {
+            (viewers() == sight.iter().collect::<Vec<_>>()).then_some(())
+        });
+        println!("{} of 64 in sight at {width} x {height}", sight.len());
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_light(&daemon, &mut browser);
+}
+
 /// JavaScript: the least contrast of visible text on what is behind it, by WCAG's formula, and what it is of.
 const CONTRAST: &str = r"
     const parse = text => {
@@ -459,6 +545,12 @@ fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
     // All that a first visit loads.
     browser.open(&daemon.url("/"));
     on_wall(&mut browser, "await picture('gate');");
+    assert_light(daemon, &mut browser);
+}
+
+/// What the page loaded of the wall has to be little.
+#[track_caller]
+fn assert_light(daemon: &Daemon, browser: &mut Chromium) {
     let loaded = browser.evaluate(
         "[...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')]
             .map(entry => new URL(entry.name).pathname).filter(path => !path.startsWith('/api/'))",

@@ -216,6 +216,41 @@ fn an_edit_restarts_its_own_camera_and_no_other() {
     assert_untouched(&mut daemon, &server, &[("other", "other", &clip)]);
 }
 
+#[test]
+fn a_file_that_is_broken_at_the_start_leaves_a_gap_until_it_is_mended() {
+    let clip = clip(320, 240);
+    let server = RtspServer::start(&[Mount::new("yard", &clip), Mount::new("gate", &clip)]);
+    let [yard, gate] = ["yard", "gate"].map(|name| continuous(&server.url(name)));
+    let mut daemon = Daemon::builder().camera("yard", &yard).camera("gate", &gate).start();
+    for name in ["yard", "gate"] {
+        let bytes = || daemon.metric("tarsier_recorded_bytes_total", name).filter(|bytes| *bytes > 10_000.0);
+        wait_for("pictures on the disk", secs(40), bytes);
+    }
+    daemon.kill();
+    daemon.write_camera("yard", "source: [\n");
+    daemon.write_camera("gate", &format!("{gate}enabled: false\n"));
+    daemon.restart();
+    daemon.wait_for_state("yard", "config_error", secs(20));
+    let down = daemon.open_gap("yard").expect("it goes on");
+    // The next process knows no more, and the other camera is not to record.
+    daemon.kill();
+    daemon.restart();
+    daemon.wait_for_state("yard", "config_error", secs(20));
+    daemon.wait_for_state("gate", "disabled", secs(20));
+    assert_eq!(daemon.open_gap("yard").as_ref(), Some(&down));
+    assert_eq!(daemon.open_gap("gate"), None);
+    assert_eq!(daemon.gaps("gate").len(), 1, "{:?}", daemon.gaps("gate"));
+
+    daemon.write_camera("yard", &yard);
+    daemon.wait_for_camera("yard", secs(40), records);
+    wait_for("the gap's end", secs(20), || (!daemon.gaps("yard").is_empty()).then_some(()));
+    let (rows, gaps) = (daemon.recordings("yard"), daemon.gaps("yard"));
+    assert_eq!((rows.len(), gaps.len(), daemon.open_gap("yard")), (2, 1, None), "{rows:#?} {gaps:#?}");
+    let time = |value: &Value| value.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    assert_eq!((&gaps[0]["cause"], time(&gaps[0]["start"])), (&"down".into(), rows[0].end.unwrap()));
+    assert!((time(&gaps[0]["end"]) - rows[1].start).num_milliseconds().abs() < 300, "{rows:#?} {gaps:#?}");
+}
+
 /// Cameras' files as a careless night of editing leaves them.
 struct Editor<'a> {
     daemon: &'a Daemon,

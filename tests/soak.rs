@@ -123,7 +123,6 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 #[test]
-#[ignore = "not clean yet: a camera that restarts while the disk is full may leave a stretch without a gap"]
 fn a_short_soak_loses_nothing() {
     if in_own_mounts("a_short_soak_loses_nothing") {
         run(&Course {

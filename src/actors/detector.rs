@@ -10,7 +10,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
 use super::confirmer::{Confirmer, Request};
 use super::guard::{CameraPart, guarded};
-use super::looker::{Change, Look, Looker, Seen};
+use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{Alarm, CameraEntry, Registry};
 use super::shots::Shot;
@@ -27,6 +27,7 @@ use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
 use crate::domain::tamper::TamperChange;
 use crate::media::PacketRing;
+use crate::media::looks::{Looks, Seen};
 use crate::media::packet::Session;
 use crate::pool::Pool;
 
@@ -59,6 +60,8 @@ pub struct DetectorActor {
     pub backgrounds: Option<Arc<Backgrounds>>,
     /// Who asks models what events show; None: nobody.
     pub confirmer: Option<Arc<Confirmer>>,
+    /// Who draws what was seen finds it there; None: nobody does.
+    pub looks: Option<Arc<Looks>>,
     /// It looks at another stream than the one that is recorded.
     pub own_stream: bool,
     pub pool: Pool,
@@ -301,6 +304,10 @@ impl DetectorActor {
         counters.frames_skipped.fetch_add(look.skipped, Ordering::Relaxed);
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
+        }
+        // Before anything is told: who waits for the looking to have passed a picture finds what was seen in it.
+        if let Some(looks) = &self.looks {
+            looks.add(&look.seen);
         }
         for (session, change) in &look.tampering {
             self.publish_tampering(session, *change);

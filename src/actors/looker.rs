@@ -20,6 +20,7 @@ use crate::failpoint;
 use crate::media::decode::{LumaDecoder, LumaView};
 use crate::media::detect::{Detector, Score};
 use crate::media::glimpse::Glimpse;
+use crate::media::looks::Seen;
 use crate::media::packet::Session;
 use crate::media::picture::{Picture, ToBgr};
 use crate::media::{Packet, PacketRing};
@@ -129,16 +130,6 @@ pub struct Change {
     pub finding: Finding,
 }
 
-/// How much of a picture changed.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub session: Arc<Session>,
-    pub pts_us: i64,
-    /// Of the picture.
-    pub share: f64,
-    pub finding: Finding,
-}
-
 impl Looker {
     /// `settled`: the camera runs already, so that no warm-up is needed (a restart of the detector alone).
     pub fn new(camera: &str, config: &DetectConfig, ring: Arc<PacketRing>, settled: bool) -> Result<Self, String> {
@@ -242,7 +233,7 @@ impl Looker {
 
     /// Where to begin: with all there is; after a crash with what is new, lest it happen again.
     fn first(&self) -> Option<u64> {
-        if self.settled { self.ring.newest_keyframe() } else { self.ring.oldest_keyframe() }
+        if self.settled { self.ring.newest_keyframe() } else { self.ring.next_keyframe(0) }
     }
 
     /// The session's last packets: takes what the decoder still holds.

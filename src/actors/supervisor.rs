@@ -232,7 +232,7 @@ impl Supervisor {
         self.second_look_at = doubts.then(|| clock::monotonic() + SECOND_LOOK);
         if !self.ready && !doubts {
             self.ready = true;
-            self.end_gaps_of_others();
+            self.know_gaps_of_others();
             self.shared.archive.index().note_alive();
             self.shared.registry.completed();
             self.host.ready();
@@ -338,6 +338,7 @@ impl Supervisor {
                     Some(_) if shutting_down => {}
                     Some(config) if config.enabled => self.start_camera(name, context),
                     Some(_) => {
+                        self.end_gap(name);
                         self.shared.registry.entry(name).update(|status| {
                             (status.state, status.since, status.error) =
                                 (CameraState::Disabled, clock::utc_now(), None);
@@ -346,6 +347,7 @@ impl Supervisor {
                     // It came back while it stopped, and can't be used: another look says how.
                     None if matches!(camera.doubt, Some((Doubt::Broken(_), _))) => {}
                     None => {
+                        self.end_gap(name);
                         self.cameras.remove(name);
                         self.shared.registry.remove(name);
                     }
@@ -363,10 +365,11 @@ impl Supervisor {
         let parent = Parent { failed: context.address().recipient(), stopped: context.address().recipient() };
         let shared = Arc::clone(&self.shared);
         let (gap, crash) = (camera.open_gap.take(), camera.crash.take());
-        let gap = match self.ready {
-            false => gap.or_else(|| missing_since_last_life(&shared.archive, &config)),
-            true => gap,
-        };
+        let gap = gap.or_else(|| {
+            let is_new_to_us = !self.ready && should_record(&config);
+            let is_continuous = config.record.mode_at(clock::utc_now()) == RecordMode::Continuous;
+            is_new_to_us.then(|| missing_since_last_life(&shared.archive, name, is_continuous)).flatten()
+        });
         if let Some(OpenGap { since, cause }) = gap {
             shared.archive.index().set_open_gap(name, Some((since, cause)));
         }
@@ -433,19 +436,32 @@ impl Supervisor {
         }
     }
 
-    /// The last life of the process left gaps of cameras that are not to record any more: they went on till now.
-    fn end_gaps_of_others(&self) {
-        let index = self.shared.archive.index();
-        for gap in index.live_gaps() {
-            let goes_on = self.cameras.get(&gap.camera).is_some_and(|camera| match &camera.config {
-                Some(config) => should_record(config),
-                // Its file is broken: what is missing is missing till it is mended.
-                None => camera.doubt.is_some(),
-            });
-            if !goes_on {
-                index.add_gap(Gap { end: Some(index.opened().max(gap.start)), ..gap.clone() });
-                index.set_open_gap(&gap.camera, None);
+    /// The first look is over: what is missing of cameras that have not been started goes on where their file is
+    /// broken, and ends where they are not to record any more.
+    fn know_gaps_of_others(&mut self) {
+        for gap in self.shared.archive.index().live_gaps() {
+            if !self.cameras.contains_key(&gap.camera) {
+                self.end_gap(&gap.camera);
             }
+        }
+        let broken = self.cameras.iter().filter(|(_, camera)| camera.config.is_none() && camera.doubt.is_some());
+        let broken: Vec<String> = broken.map(|(name, _)| name.clone()).collect();
+        for name in broken {
+            // If it is not recorded continuously, its gap begins some seconds too early at worst.
+            let gap = missing_since_last_life(&self.shared.archive, &name, true);
+            self.missing(&name, gap);
+        }
+    }
+
+    /// What is missing of a camera that is not to record any more was missing till now.
+    fn end_gap(&mut self, name: &str) {
+        if let Some(camera) = self.cameras.get_mut(name) {
+            camera.open_gap = None;
+        }
+        let index = self.shared.archive.index();
+        if let Some(gap) = index.live_gap(name) {
+            index.add_gap(Gap { end: Some(clock::utc_now().max(gap.start)), ..gap });
+            index.set_open_gap(name, None);
         }
     }
 
@@ -567,16 +583,12 @@ fn survived(
 }
 
 /// What is missing of a camera at the first look of this process: since the last one ended.
-fn missing_since_last_life(archive: &Archive, config: &CameraConfig) -> Option<OpenGap> {
-    if !should_record(config) {
-        return None;
-    }
+fn missing_since_last_life(archive: &Archive, camera: &str, is_continuous: bool) -> Option<OpenGap> {
     let index = archive.index();
-    if let Some(gap) = index.live_gaps().into_iter().find(|gap| gap.camera == config.name) {
+    if let Some(gap) = index.live_gap(camera) {
         return Some(OpenGap { since: gap.start, cause: gap.cause });
     }
-    let covered_to = index.covered_to(&config.name).ok().flatten();
-    let is_continuous = config.record.mode_at(clock::utc_now()) == RecordMode::Continuous;
+    let covered_to = index.covered_to(camera).ok().flatten();
     let since = known_to(covered_to, index.alive_before(), is_continuous)?;
     Some(OpenGap { since, cause: GapCause::Down })
 }

@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::container::Contents;
+use super::container::{Contents, PlanError};
 use super::footage::{Footage, describe, us_between, us_to_ticks};
 use super::index::{Index, IndexError};
 use super::mp4;
 use super::mp4::Sample;
 use crate::domain::recording::{Recording, RecordingQuery};
-use crate::domain::stream::{StreamInfo, Track, VideoTrack, rescale};
+use crate::domain::stream::{StreamInfo, Track, VideoCodec, VideoTrack, rescale};
 
 /// Files of one export.
 const MOST_FILES: usize = 20_000;
@@ -74,7 +74,12 @@ impl Export {
         let (mut files, mut stream, mut next) = (Vec::new(), None::<StreamInfo>, None);
         let mut unreadable = None;
         for row in rows.by_ref() {
-            let described = describe(root, &row.path);
+            let described = match describe(root, &row.path) {
+                Ok(Some(this)) if this.video.codec == VideoCodec::Mpeg4 => Err(PlanError::NotARecording(
+                    "MPEG-4 Part 2 video does not go into MP4 (take the file itself)".to_owned(),
+                )),
+                described => described,
+            };
             let this = match described {
                 Ok(Some(this)) => this,
                 Ok(None) => continue,

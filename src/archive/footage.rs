@@ -1,7 +1,7 @@
 //! A recording's file and the samples in it, whatever its container.
 //!
 //! Belongs here: opening a file of the archive and finding its samples. Does not belong here: boxes and blocks
-//! ([`super::mp4`], [`super::mkv`]), and what the samples are wanted for ([`super::export`], [`super::still`]).
+//! ([`super::mp4`], [`super::mkv`], [`super::avi`]), and what the samples are wanted for ([`super::export`], [`super::still`]).
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::container::{Contents, PlanError};
-use super::{mkv, mp4, paths};
+use super::{avi, mkv, mp4, paths};
 use crate::domain::recording::Recording;
 use crate::domain::stream::{StreamInfo, rescale};
 
@@ -33,7 +33,11 @@ impl Footage {
     ) -> Result<Option<Self>, PlanError> {
         let file = open(root, &row.path)?;
         let wanted = Range { start: us_between(row.start, from), end: us_between(row.start, to) };
-        let contents = if is_matroska(&file)? { mkv::contents(&file, &wanted)? } else { mp4::contents(&file)? };
+        let contents = match first_byte(&file)? {
+            Some(mkv::FIRST_BYTE) => mkv::contents(&file, &wanted)?,
+            Some(avi::FIRST_BYTE) => avi::contents(&file)?,
+            _ => mp4::contents(&file)?,
+        };
         let bytes = file.metadata()?.len();
         Ok(contents.map(|contents| Footage { file, bytes, contents }))
     }
@@ -52,7 +56,11 @@ impl Footage {
 /// What a recording's stream is; None where its file holds nothing yet.
 pub(super) fn describe(root: &Path, relative: &str) -> Result<Option<StreamInfo>, PlanError> {
     let file = open(root, relative)?;
-    if is_matroska(&file)? { mkv::describe(&file) } else { mp4::describe(&file) }
+    match first_byte(&file)? {
+        Some(mkv::FIRST_BYTE) => mkv::describe(&file),
+        Some(avi::FIRST_BYTE) => avi::describe(&file),
+        _ => mp4::describe(&file),
+    }
 }
 
 fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
@@ -63,9 +71,10 @@ fn open(root: &Path, relative: &str) -> Result<File, PlanError> {
     Ok(File::open(path)?)
 }
 
-fn is_matroska(file: &File) -> io::Result<bool> {
+/// It tells the kinds of files apart; None where a file is empty.
+fn first_byte(file: &File) -> io::Result<Option<u8>> {
     let mut first = [0];
-    Ok(file.read_at(&mut first, 0)? == 1 && first == [mkv::FIRST_BYTE])
+    Ok((file.read_at(&mut first, 0)? == 1).then_some(first[0]))
 }
 
 /// Microseconds from one moment to a later one.

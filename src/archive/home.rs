@@ -20,7 +20,8 @@ use super::disk::is_full;
 
 /// The marker's file in the archive's root.
 pub const MARKER_NAME: &str = ".tarsier-archive";
-/// Held while a process records into the archive. Holds the moment up to which all is written that was told.
+/// Held while a process records into the archive. Holds the moment up to which all is written that was told, and which
+/// boot of the machine that was in.
 pub const LOCK_NAME: &str = "index.lock";
 /// The file that remembers it, outside of the archive.
 pub const NOTE_NAME: &str = ".tarsier-archive-seen";
@@ -60,6 +61,20 @@ pub struct NotMounted {
 /// Does the error say that the archive's disk is not there?
 pub fn is_not_mounted(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotMounted>())
+}
+
+/// What whoever had the archive last noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Up to this moment all was written that was told.
+    pub at: DateTime<Utc>,
+    /// The machine has not been off since: what was written is there, synced or not.
+    pub stayed_up: bool,
+}
+
+/// Tells one boot of the machine from the next.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
 /// Another process records into the archive.
@@ -153,15 +168,19 @@ impl Home {
     /// Notes that all is written that was told up to this moment. Takes no room that it has not taken before.
     pub fn note(&self, at: DateTime<Utc>) {
         let Some(file) = self.held().clone() else { return };
-        let line = format!("{}\n", at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
+        let line = format!("{at} {}\n", boot_id().unwrap_or_default());
         if let Err(error) = file.write_all_at(line.as_bytes(), 0) {
             tracing::debug!(%error, "that all is well cannot be noted");
         }
     }
 
     /// The last note of whoever had the archive last.
-    pub fn noted(&self) -> Option<DateTime<Utc>> {
-        fs::read_to_string(self.root.join(LOCK_NAME)).ok()?.trim().parse().ok()
+    pub fn noted(&self) -> Option<Noted> {
+        let text = fs::read_to_string(self.root.join(LOCK_NAME)).ok()?;
+        let mut words = text.split_whitespace();
+        let at = words.next()?.parse().ok()?;
+        Some(Noted { at, stayed_up: words.next().is_some_and(|boot| boot_id().as_deref() == Some(boot)) })
     }
 
     /// Lets another process have it.
@@ -276,12 +295,17 @@ mod tests {
         let moments = [1_700_000_000_123_456, 1_700_000_002_000_000].map(DateTime::from_timestamp_micros);
         for moment in moments {
             home.note(moment.unwrap());
-            assert_eq!(home.noted(), moment);
+            assert_eq!(home.noted(), moment.map(|at| Noted { at, stayed_up: true }));
         }
         home.release();
         let next = Home::unwatched(folder.path());
         next.check().unwrap();
-        assert_eq!(next.noted(), moments[1]);
+        assert_eq!(next.noted().map(|noted| noted.at), moments[1]);
+        let text = fs::read_to_string(folder.path().join(LOCK_NAME)).unwrap();
+        for (note, why) in [(text[..27].to_owned(), "no boot"), (text.replace('-', "+"), "no time")] {
+            fs::write(folder.path().join(LOCK_NAME), note).unwrap();
+            assert!(next.noted().is_none_or(|noted| !noted.stayed_up), "{why}");
+        }
         fs::write(folder.path().join(LOCK_NAME), [0; 28]).unwrap();
         assert_eq!(next.noted(), None, "a cut took it");
     }

@@ -24,7 +24,7 @@ use self::journal::Journals;
 use self::queue::{Change, Place, Queue};
 pub use self::reader::{ClosedQuery, IndexReader, Position};
 use self::writer::Writer;
-use super::home::{self, Home};
+use super::home::{self, Home, Noted};
 use super::state::StateDb;
 use crate::clock;
 use crate::domain::camera::GapCause;
@@ -42,6 +42,8 @@ const MOST_MINUTES: usize = 10_000;
 /// Of an answer of scores, but for the last.
 const MOST_POINTS: usize = 2000;
 
+/// So long before the last note that all was well what was written may not have been on the disk yet.
+const UNSYNCED: TimeDelta = TimeDelta::seconds(10);
 /// How long [`Index::flush`] and [`Index::close`] wait for the disk.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 /// How long the last handle does.
@@ -74,7 +76,7 @@ struct Handle {
     opened: DateTime<Utc>,
     closed_before: Option<DateTime<Utc>>,
     state: StateDb,
-    alive_before: Option<DateTime<Utc>>,
+    noted: Option<Noted>,
 }
 
 struct Shared {
@@ -132,7 +134,7 @@ impl Index {
     pub fn open_at(archive_root: &Path, home: Home) -> Result<Index, IndexError> {
         let now = clock::utc_now();
         let path = archive_root.join(FILE_NAME);
-        let alive_before = home.noted();
+        let noted = home.noted();
         let prepared = match home.check() {
             Err(error) if home::is_in_use(&error) => return Err(IndexError::InUse(error)),
             checked => checked.map_err(|error| error.to_string()),
@@ -182,13 +184,7 @@ impl Index {
             .spawn(move || writer.run(&for_writer))
             .map_err(IndexError::Thread)?;
         Ok(Index {
-            handle: Arc::new(Handle {
-                shared,
-                opened: now,
-                closed_before,
-                state: StateDb::of(archive_root),
-                alive_before,
-            }),
+            handle: Arc::new(Handle { shared, opened: now, closed_before, state: StateDb::of(archive_root), noted }),
         })
     }
 
@@ -252,6 +248,11 @@ impl Index {
     /// Gaps that go on, each camera's one.
     pub fn live_gaps(&self) -> Vec<Gap> {
         self.shared().lock().live_gaps.values().cloned().collect()
+    }
+
+    /// The gap of a camera that goes on.
+    pub fn live_gap(&self, camera: &str) -> Option<Gap> {
+        self.shared().lock().live_gaps.get(camera).cloned()
     }
 
     /// Like [`Index::add_gap`] for one that the journal has; `is_over`: what goes on is known by now. Queued.
@@ -442,7 +443,13 @@ impl Index {
 
     /// The last note of the process that had the archive before this one.
     pub fn alive_before(&self) -> Option<DateTime<Utc>> {
-        self.handle.alive_before
+        self.handle.noted.map(|noted| noted.at)
+    }
+
+    /// Up to this moment all is there that was told to that process: where the machine was off since, a power cut may
+    /// have taken what was not synced yet.
+    pub fn safe_before(&self) -> Option<DateTime<Utc>> {
+        self.handle.noted.map(|noted| if noted.stayed_up { noted.at } else { noted.at - UNSYNCED })
     }
 
     /// Is this recording open in this process?

@@ -27,8 +27,6 @@ use crate::domain::recording::{Gap, MotionEvent, Recording, RecordingQuery};
 const SECOND_LOOK: Duration = Duration::from_secs(3);
 /// After a crash these closed recordings' files are checked, too: a power cut may have taken their ends.
 const RECENT: TimeDelta = TimeDelta::minutes(2);
-/// So long before the last note that all was well what was written may not have been on the disk yet.
-const UNSYNCED: TimeDelta = TimeDelta::seconds(10);
 /// Rows that are read at once, and changes after which the scan waits for the index.
 const CHUNK: u32 = 500;
 /// Extensions of recordings.
@@ -346,9 +344,9 @@ impl Scan<'_> {
         self.drop_rows()?;
         self.flush()?;
         if self.index.closed_before().is_none() {
-            let since = match self.index.alive_before() {
-                Some(noted) => Some(noted - UNSYNCED),
+            let since = match self.index.safe_before() {
                 None => self.last_end()?.map(|last| last - RECENT),
+                safe => safe,
             };
             self.report.gaps += since.map_or(Ok(0), |since| holes::fill(self.index, since))?;
         }

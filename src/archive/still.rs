@@ -98,8 +98,10 @@ mod tests {
             (ContainerKind::Mp4, H265),
             (ContainerKind::Mkv, H264),
             (ContainerKind::Mkv, H265),
+            (ContainerKind::Mkv, MPEG4),
+            (ContainerKind::Avi, MPEG4),
         ] {
-            let clip = clip("mp4", "4", encode, &[]);
+            let clip = clip(if encode == MPEG4 { "avi" } else { "mp4" }, "4", encode, &[]);
             let keys: Vec<&Packet> = clip.video().filter(|packet| packet.keyframe).collect();
             assert_eq!(keys.len(), 4);
             for closed in [false, true] {
@@ -109,7 +111,9 @@ mod tests {
                     let within = at_us(from_us)..=at_us(to_us);
                     let still = keyframe(folder.path(), &row, &within, at_us(moment_us)).unwrap();
                     let still = still.unwrap_or_else(|| panic!("{kind:?}, {closed}: nothing at {moment_us}"));
-                    let at = keys.iter().position(|key| key.data() == still.packet.data()).expect("one of the clip's");
+                    // Before a picture of an AVI file the headers come again.
+                    let is_of = |key: &&Packet| still.packet.data().ends_with(key.data());
+                    let at = keys.iter().position(is_of).expect("one of the clip's");
                     let off_us = (still.taken_at - at_us(at as i64 * 1_000_000)).num_microseconds().unwrap();
                     assert!(off_us.abs() < 2000, "{kind:?}: keyframe {at} is {off_us} us off");
                     let jpeg = crate::media::jpeg::snapshot(&still.packet, Some(64)).expect("a picture");
@@ -122,6 +126,25 @@ mod tests {
                 assert_eq!(found(500_000, 3_500_000, 2_400_000), 2, "{kind:?}");
                 assert_eq!(found(500_000, 3_500_000, 600_000), 1, "{kind:?}");
                 assert_eq!(found(1_200_000, 1_800_000, 1_700_000), 1, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_picture_of_a_camera_that_sends_jpegs_is_one_to_show() {
+        for kind in [ContainerKind::Mp4, ContainerKind::Mkv, ContainerKind::Avi] {
+            let clip = clip("mp4", "1", MJPEG, &[]);
+            for closed in [false, true] {
+                let folder = tempfile::tempdir().unwrap();
+                let row = recorded(folder.path(), &clip, kind, closed);
+                for (n, packet) in clip.video().enumerate() {
+                    let moment = at_us(n as i64 * 40_000);
+                    let still = keyframe(folder.path(), &row, &(moment..=moment), moment).unwrap();
+                    let still = still.unwrap_or_else(|| panic!("{kind:?}, {closed}: nothing at {n}"));
+                    assert!(still.packet.data() == packet.data(), "{kind:?}, {closed}: not picture {n}");
+                    let jpeg = crate::media::jpeg::snapshot(&still.packet, Some(64)).expect("a picture");
+                    assert!(jpeg.starts_with(&[0xff, 0xd8]));
+                }
             }
         }
     }

@@ -88,7 +88,7 @@ impl Right {
 }
 
 /// Longest name of a user or a token, in bytes.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 64;
 /// Least and largest length of a password: in characters, and in bytes so that nobody has megabytes hashed.
 const LEAST_PASSWORD: usize = 8;
 const LONGEST_PASSWORD: usize = 1024;

@@ -58,6 +58,15 @@ pub enum Step {
     Finish,
 }
 
+/// Where a recording begins that nothing triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first keyframe from this sequence on, of whatever session.
+    At(u64),
+    /// Where one starts that wants everything from this time of the newest session on (see `Ring::start_for`).
+    Time(i64),
+}
+
 /// What a trigger means for the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -261,18 +270,20 @@ impl Recorder {
         self.event = Some(Event { session, motion, reason, cursor, waiting: false, files: 0 });
     }
 
-    /// Should recording begin although nothing triggered, and from what time of `newest_session` on?
-    pub fn wants_start(&self, newest_session: u64) -> Option<i64> {
+    /// Should recording begin although nothing triggered, and where?
+    pub fn wants_start(&self, newest_session: u64) -> Option<Start> {
         if self.event.is_some() || !self.records_all() {
             return None;
         }
-        match (self.config.mode, self.looked) {
+        Some(match (self.config.mode, self.looked) {
+            // A session may have come and gone while the disk took nothing.
+            (RecordMode::Continuous, _) => Start::At(self.stored_to),
             // What the dead detector had not looked at may hold motion, and that motion has a past.
-            (RecordMode::Motion, Some((session, looked_us))) if session == newest_session => {
-                Some(looked_us - self.config.pre_alarm_us)
+            (_, Some((session, looked_us))) if session == newest_session => {
+                Start::Time(looked_us - self.config.pre_alarm_us)
             }
-            _ => Some(i64::MIN / 2),
-        }
+            _ => Start::Time(i64::MIN / 2),
+        })
     }
 
     /// The time up to which packets belong to the event; None: all do.
@@ -361,7 +372,9 @@ impl Recorder {
 
     /// The event is over and its file finalised.
     pub fn finished(&mut self) {
-        self.event = None;
+        if let Some(event) = self.event.take() {
+            self.stored_to = self.stored_to.max(event.cursor);
+        }
         self.file = None;
     }
 }
@@ -401,9 +414,11 @@ mod tests {
         /// Lets the recorder take what is there.
         fn run(&mut self) {
             let (gop, frames) = (self.gop, self.frames);
-            if let Some(wanted) = self.recorder.wants_start(1)
-                && let Some(seq) = Self::start_for(gop, frames, wanted)
-            {
+            let start = self.recorder.wants_start(1).and_then(|start| match start {
+                Start::At(seq) => Some(seq.next_multiple_of(gop)).filter(|seq| *seq < frames),
+                Start::Time(pts_us) => Self::start_for(gop, frames, pts_us),
+            });
+            if let Some(seq) = start {
                 self.recorder.begin(1, seq, None);
             }
             while let Some(seq) = self.recorder.cursor() {

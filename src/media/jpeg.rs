@@ -8,29 +8,33 @@ use ffmpeg_next::software::scaling;
 
 use super::decode::{DecodeError, carry, open_decoder};
 use super::packet::Packet;
+use super::panes::turned;
 use super::picture::{BgrView, FromBgr};
 use crate::domain::stream::{Track, VideoCodec};
 
 /// libav's quantiser scale, 2 (best) to 31.
 const QUALITY: i32 = 4;
 
-/// The picture of a keyframe as a JPEG, no wider than `max_width`. What a camera sent as a JPEG stays as it is where
-/// it need not be scaled.
+/// The picture of a keyframe as a JPEG, turned as it is to be shown, and no wider than `max_width`. What a camera sent
+/// as a JPEG stays as it is where it need be neither scaled nor turned.
 pub fn snapshot(packet: &Packet, max_width: Option<u32>) -> Result<Vec<u8>, DecodeError> {
     if packet.track != Track::Video || !packet.keyframe {
         return Err(DecodeError::NotAKeyframe);
     }
+    let turns = packet.stream.video.quarter_turns % 4;
     let fits = max_width.is_none_or(|max| packet.stream.video.width <= max);
-    if packet.codec() == VideoCodec::Mjpeg && fits && is_whole_jpeg(packet.data()) {
+    if packet.codec() == VideoCodec::Mjpeg && fits && turns == 0 && is_whole_jpeg(packet.data()) {
         return Ok(packet.data().to_vec());
     }
     let picture = decode(packet)?;
     let (width, height) = (picture.width(), picture.height());
-    let target_width = max_width.map_or(width, |max| width.min(max.max(1)));
-    let target_height = (u64::from(height) * u64::from(target_width)).div_ceil(u64::from(width).max(1)).max(1) as u32;
+    let shown = turned((width, height), turns);
+    let shown_width = max_width.map_or(shown.0, |max| shown.0.min(max.max(1)));
+    let shown_height = (u64::from(shown.1) * u64::from(shown_width)).div_ceil(u64::from(shown.0).max(1)).max(1) as u32;
+    let (target_width, target_height) = turned((shown_width, shown_height), turns);
     let failed = |error: ffmpeg::Error| DecodeError::Image(error.to_string());
     // Scaling also makes other formats, and limited range, what a JPEG is.
-    let scaled = match picture.format() == Pixel::YUVJ420P && target_width == width {
+    let scaled = match picture.format() == Pixel::YUVJ420P && (target_width, target_height) == (width, height) {
         true => picture,
         false => {
             let mut scaled = ffmpeg::frame::Video::empty();
@@ -41,7 +45,34 @@ pub fn snapshot(packet: &Packet, max_width: Option<u32>) -> Result<Vec<u8>, Deco
             scaled
         }
     };
-    encode(scaled).map_err(failed)
+    encode(turn(scaled, turns)).map_err(failed)
+}
+
+/// A YUVJ420P picture by so many quarter turns clockwise.
+fn turn(picture: ffmpeg::frame::Video, turns: u8) -> ffmpeg::frame::Video {
+    if turns == 0 {
+        return picture;
+    }
+    let (width, height) = turned((picture.width(), picture.height()), turns);
+    let mut shown = ffmpeg::frame::Video::new(picture.format(), width, height);
+    for plane in 0..picture.planes() {
+        let (from_width, from_height) = (picture.plane_width(plane) as usize, picture.plane_height(plane) as usize);
+        let (from_stride, to_stride) = (picture.stride(plane), shown.stride(plane));
+        let (from, to) = (picture.data(plane), shown.data_mut(plane));
+        for (y, row) in from.chunks(from_stride).take(from_height).enumerate() {
+            for (x, pixel) in row.iter().take(from_width).enumerate() {
+                let (to_x, to_y) = match turns {
+                    1 => (from_height - 1 - y, x),
+                    2 => (from_width - 1 - x, from_height - 1 - y),
+                    _ => (y, from_width - 1 - x),
+                };
+                if let Some(place) = to.get_mut(to_y * to_stride + to_x) {
+                    *place = *pixel;
+                }
+            }
+        }
+    }
+    shown
 }
 
 /// A drawing as a JPEG.
@@ -168,6 +199,28 @@ mod tests {
         let packet = &testing::packets(&clip, 1)[0];
         seen(folder.path(), &snapshot(packet, Some(161)).unwrap(), "161x91");
         seen(folder.path(), &snapshot(packet, Some(2000)).unwrap(), "640x360");
+    }
+
+    #[test]
+    fn it_is_turned_as_it_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = testing::clip(folder.path(), "a.mp4", "322x182", 1, &["-c:v", "libx264", "-preset", "ultrafast"]);
+        for (turns, filter, size) in
+            [(1, "transpose=clock", "182x322"), (2, "hflip,vflip", "322x182"), (3, "transpose=cclock", "182x322")]
+        {
+            let mut packet = testing::packets(&clip, 1).remove(0);
+            let video = crate::domain::stream::VideoTrack { quarter_turns: turns, ..packet.stream.video.clone() };
+            packet.stream = std::sync::Arc::new(crate::domain::stream::StreamInfo { video, audio: None });
+            let jpeg = snapshot(&packet, None).expect("a keyframe becomes a picture");
+            let filter = format!("{filter},scale=in_range=tv:out_range=pc,format=yuvj420p,extractplanes=y");
+            let shown = clip.to_str().unwrap();
+            let expected = testing::ffmpeg(&["-i", shown, "-vf", &filter, "-frames:v", "1", "-f", "rawvideo", "-"]);
+            let distance = mean_distance(&seen(folder.path(), &jpeg, size), &expected);
+            assert!(distance < 4.0, "{turns} quarter turns: {distance} levels off");
+            let small = snapshot(&packet, Some(91)).unwrap();
+            let size = if turns == 2 { "91x52" } else { "91x161" };
+            seen(folder.path(), &small, size);
+        }
     }
 
     #[test]

@@ -117,9 +117,9 @@ impl PacketRing {
         (next.session.id == newest.session.id).then(|| newest.dts_us() - next.dts_us())
     }
 
-    pub fn oldest_keyframe(&self) -> Option<u64> {
-        let inner = self.lock();
-        inner.ring.next_keyframe(inner.ring.start())
+    /// The first keyframe held at or after `seq`.
+    pub fn next_keyframe(&self, seq: u64) -> Option<u64> {
+        self.lock().ring.next_keyframe(seq)
     }
 
     pub fn newest_keyframe(&self) -> Option<u64> {

@@ -125,6 +125,10 @@ pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
 
 /// Quotes no value: it may be a password.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // A list of values would be taken for the fields of a struct, in their order.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "the body has to be a JSON object, and is a list"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.inner());
@@ -163,6 +167,7 @@ mod tests {
             ("{}", "missing field `password`"),
             ("{\"password\": \"5512345", "is no JSON (line 1"),
             ("5512345", "of the body is not possible"),
+            (" [\"5512345\"]", "is a list"),
             ("", "is no JSON"),
         ] {
             let problem = parse::<Login>(body.as_bytes()).unwrap_err().to_string();

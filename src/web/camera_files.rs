@@ -5,13 +5,12 @@
 //! Supervisor looks at it as at any editor's save. Passwords go in and never come out ([`veil`]).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ETAG, HeaderMap, IF_MATCH, LOCATION};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::body::{self, Body, Json};
 use super::doors::Who;
+use super::problem::Fault;
 use super::{AppState, Problem, blocking, bounds, secret};
 use crate::config::edit::{self, EditError};
 use crate::config::store::{self, CameraFile, StoreError};
@@ -32,9 +32,14 @@ const YAML: &str = "application/yaml";
 
 /// A camera to be.
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({
+    "name": "front-door", "source": "rtsp://192.0.2.10:554/Streaming/Channels/101", "username": "viewer",
+    "password": "a secret", "set": {"record.mode": "continuous", "record.pre_alarm": "5s"},
+}))]
 #[serde(deny_unknown_fields)]
 pub struct NewCamera {
     /// The stem of its file: a-z, 0-9, `-` and `_`.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]*$", max_length = 200)]
     name: String,
     /// `rtsp://`, `rtsps://`, `http://` or `https://`.
     source: String,
@@ -46,7 +51,6 @@ pub struct NewCamera {
     password: Option<String>,
     /// Other keys of the file with dots (`record.mode`), and their values.
     #[serde(default)]
-    #[schema(value_type = Option<BTreeMap<String, Object>>)]
     set: BTreeMap<String, Value>,
 }
 
@@ -56,7 +60,6 @@ pub struct NewCamera {
 pub struct ChangedConfig {
     /// Keys with dots (`detect.width`) and their values, as they would stand in the file.
     #[serde(default)]
-    #[schema(value_type = Option<BTreeMap<String, Object>>)]
     pub set: BTreeMap<String, Value>,
     /// Keys that go.
     #[serde(default)]
@@ -73,94 +76,38 @@ pub struct Applied {
     etag: Option<String>,
 }
 
-/// Why a file is not taken, and all that is wrong with it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Refused {
-    #[serde(flatten)]
-    problem: Box<Problem>,
-    faults: Vec<Fault>,
+/// 422 for a text that can't be this camera's file.
+pub fn faulty(file: &CameraFile, faults: Vec<config::Problem>) -> Problem {
+    refused_with(StatusCode::UNPROCESSABLE_ENTITY, file, faults)
 }
 
-/// One fault of a camera's file.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Fault {
-    /// From 1.
-    pub line: u32,
-    /// In characters, from 1.
-    pub column: u32,
-    /// What is wrong.
-    what: String,
-    /// What to do about it.
-    hint: Option<String>,
+fn refused_with(status: StatusCode, file: &CameraFile, faults: Vec<config::Problem>) -> Problem {
+    let name = file.path().file_name().unwrap_or_default().to_string_lossy();
+    let told: Vec<String> = faults
+        .iter()
+        .map(|fault| config::Problem { file: name.as_ref().into(), ..fault.clone() }.to_string())
+        .collect();
+    Problem::new(status, format!("nothing was written: {}", told.join("; "))).with_faults(faults)
 }
 
-impl From<config::Problem> for Fault {
-    fn from(problem: config::Problem) -> Self {
-        let config::Problem { line, column, what, hint, .. } = problem;
-        Fault { line, column, what, hint }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}", self.line, self.column, self.what)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
-    }
-}
-
-impl Refused {
-    pub fn of_faults(file: &CameraFile, faults: Vec<config::Problem>) -> Self {
-        let name = file.path().file_name().unwrap_or_default().to_string_lossy();
-        let told: Vec<String> = faults
-            .iter()
-            .map(|fault| config::Problem { file: name.as_ref().into(), ..fault.clone() }.to_string())
-            .collect();
-        let detail = format!("nothing was written: {}", told.join("; "));
-        let faults = faults.into_iter().map(Fault::from).collect();
-        Refused { problem: Box::new(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)), faults }
-    }
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Refused { problem: Box::new(problem), faults: Vec::new() }
-    }
-}
-
-impl From<StoreError> for Refused {
+impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::NoName(_) => StatusCode::BAD_REQUEST,
             StoreError::Write { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::CONFLICT,
         };
-        Problem::new(status, error.to_string()).into()
+        Problem::new(status, error.to_string())
     }
 }
 
-impl From<EditError> for Refused {
+impl From<EditError> for Problem {
     fn from(error: EditError) -> Self {
         let status = match &error {
             EditError::NotAKey { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::CONFLICT,
         };
-        Problem::new(status, error.to_string()).into()
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
-    }
-}
-
-impl ResponseError for Refused {
-    fn status_code(&self) -> StatusCode {
-        self.problem.status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.problem.respond_with(self)
+        Problem::new(status, error.to_string())
     }
 }
 
@@ -199,13 +146,13 @@ pub struct Shown {
 /// The file of a camera for who edits it.
 pub async fn shown(state: &AppState, name: &str) -> Result<Shown, Problem> {
     let (loaded, name) = (loaded(state)?, name.to_owned());
-    let shown = blocking(move || -> Result<Shown, Refused> {
+    let shown = blocking(move || -> Result<Shown, Problem> {
         let file = store::find(&name, &loaded)?;
         let text = file.text.as_deref().ok_or_else(|| no_file(&file))?;
         let faults = file.faults(text, &loaded).into_iter().map(Fault::from).collect();
         Ok(Shown { text: veil::hide(text), etag: tag(text), faults })
     });
-    shown.await?.map_err(|refused| *refused.problem)
+    shown.await?
 }
 
 pub fn no_file(file: &CameraFile) -> Problem {
@@ -218,13 +165,13 @@ async fn change(
     who: &Who,
     name: &str,
     headers: &HeaderMap,
-    make: impl FnOnce(&CameraFile) -> Result<String, Refused> + Send + 'static,
-) -> Result<Applied, Refused> {
+    make: impl FnOnce(&CameraFile) -> Result<String, Problem> + Send + 'static,
+) -> Result<Applied, Problem> {
     let loaded = loaded(state)?;
     // One after the other: none overwrites what it has not seen.
     let turn = state.edits.lock().await;
     let (asked, headers, allow_local) = (name.to_owned(), headers.clone(), state.allow_local);
-    let written = blocking(move || -> Result<String, Refused> {
+    let written = blocking(move || -> Result<String, Problem> {
         let file = store::find(&asked, &loaded)?;
         check_tag(&headers, file.text.as_deref())?;
         let text = make(&file)?;
@@ -242,7 +189,7 @@ async fn change(
 }
 
 /// The camera that this text would be, if it may be in this file.
-pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<CameraConfig, Refused> {
+pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) -> Result<CameraConfig, Problem> {
     // First what may be there at all: judging a value reads variables and files.
     if !allow_local {
         let before = edit::written(file.text.as_deref().unwrap_or_default());
@@ -253,11 +200,7 @@ pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) 
             })
             .collect();
         if !faults.is_empty() {
-            let Refused { problem, faults } = Refused::of_faults(file, faults);
-            return Err(Refused {
-                problem: Box::new(Problem::new(StatusCode::FORBIDDEN, problem.to_string())),
-                faults,
-            });
+            return Err(refused_with(StatusCode::FORBIDDEN, file, faults));
         }
     }
     let mut faults = veil::left_over(file.path(), text);
@@ -265,14 +208,14 @@ pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) 
         Ok((camera, _)) if faults.is_empty() => Ok(camera),
         read => {
             faults.extend(read.err().unwrap_or_default());
-            Err(Refused::of_faults(file, faults))
+            Err(faulty(file, faults))
         }
     }
 }
 
 impl ChangedConfig {
     /// The text with these changes.
-    pub fn applied_to(&self, text: &str) -> Result<String, Refused> {
+    pub fn applied_to(&self, text: &str) -> Result<String, Problem> {
         let mut text = text.to_owned();
         for key in &self.remove {
             text = edit::remove(&text, key)?;
@@ -282,7 +225,7 @@ impl ChangedConfig {
 }
 
 /// The keys of `set` in a text, one after the other.
-fn set_all(mut text: String, set: &BTreeMap<String, Value>) -> Result<String, Refused> {
+fn set_all(mut text: String, set: &BTreeMap<String, Value>) -> Result<String, Problem> {
     for (key, value) in set {
         text = edit::set(&text, key, value)?;
     }
@@ -297,18 +240,18 @@ fn literal(text: &str) -> Value {
 /// Adds a camera: writes its file. It is watched and recorded from then on.
 #[utoipa::path(post, path = "/api/cameras", tag = "cameras", request_body = NewCamera, responses(
     (status = 201, description = "its file is written", body = Applied),
-    (status = 400, description = "the name is not possible", body = Refused, content_type = "application/problem+json"),
-    (status = 403, description = "no admin, or more than is set over the network", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "there is a camera of this name, or others look after the files", body = Refused, content_type = "application/problem+json"),
-    (status = 422, description = "some value is not possible", body = Refused, content_type = "application/problem+json"),
-    (status = 507, description = "the folder can't be written", body = Refused, content_type = "application/problem+json"),
+    (status = 400, description = "the name is not possible"),
+    (status = 403, description = "no admin, or more than is set over the network"),
+    (status = 409, description = "there is a camera of this name, or others look after the files"),
+    (status = 422, description = "some value is not possible"),
+    (status = 507, description = "the folder can't be written"),
 ))]
-pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewCamera>) -> Result<HttpResponse, Refused> {
+pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewCamera>) -> Result<HttpResponse, Problem> {
     let NewCamera { name, source, username, password, set } = new;
     let make = move |file: &CameraFile| {
         if file.text.is_some() {
             let detail = "there is a camera of this name already (choose another name, or change that camera)";
-            return Err(Problem::conflict(detail).into());
+            return Err(Problem::conflict(detail));
         }
         let mut text = edit::set("", "source", &source.into())?;
         for (key, value) in [("username", username), ("password", password)] {
@@ -323,12 +266,10 @@ pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewCamera
 }
 
 /// The text of a camera's file, for admins. `***` stands for what is secret in it.
-#[utoipa::path(get, path = "/api/cameras/{name}/config", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
-    (status = 200, description = "the text; its `ETag` is for `If-Match`", content_type = "application/yaml", body = String),
-    (status = 404, description = "no such file", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the file can't be read", body = Problem, content_type = "application/problem+json"),
+#[utoipa::path(get, path = "/api/cameras/{name}/config", tag = "cameras", responses(
+    (status = 200, description = "the text; its `ETag` is for `If-Match`", content_type = "application/yaml", body = Value),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "the file can't be read"),
 ))]
 pub async fn config(state: web::Data<AppState>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let Shown { text, etag, .. } = shown(&state, &name).await?;
@@ -338,17 +279,16 @@ pub async fn config(state: web::Data<AppState>, name: web::Path<String>) -> Resu
 
 /// Replaces the text of a camera's file; a faulty text changes nothing. `***` stands for the secret that is there.
 #[utoipa::path(put, path = "/api/cameras/{name}/config", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
     ("If-Match" = String, Header, description = "the `ETag` of the text that was changed, or `*`"),
-), request_body(content = String, content_type = "application/yaml"), responses(
+), request_body(content = Value, content_type = "application/yaml"), responses(
     (status = 200, description = "it is written", body = Applied),
-    (status = 403, description = "no admin, or more than is set over the network", body = Refused, content_type = "application/problem+json"),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "others look after the files", body = Refused, content_type = "application/problem+json"),
-    (status = 412, description = "the file was changed meanwhile", body = Refused, content_type = "application/problem+json"),
-    (status = 422, description = "all that is wrong with the text", body = Refused, content_type = "application/problem+json"),
-    (status = 428, description = "without `If-Match`", body = Refused, content_type = "application/problem+json"),
-    (status = 507, description = "the folder can't be written", body = Refused, content_type = "application/problem+json"),
+    (status = 403, description = "no admin, or more than is set over the network"),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "others look after the files"),
+    (status = 412, description = "the file was changed meanwhile"),
+    (status = 422, description = "all that is wrong with the text"),
+    (status = 428, description = "without `If-Match`"),
+    (status = 507, description = "the folder can't be written"),
 ))]
 pub async fn put_config(
     state: web::Data<AppState>,
@@ -356,15 +296,15 @@ pub async fn put_config(
     request: HttpRequest,
     name: web::Path<String>,
     Body(bytes): Body,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, Problem> {
     // No foreign page can send that without asking first.
     if !body::is(request.headers(), YAML) {
         let detail = format!("the body has to be YAML (Content-Type: {YAML})");
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into());
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     if !request.headers().contains_key(header::IF_MATCH) {
         let detail = "say which text was changed (If-Match: its ETag), so that nobody's change is lost";
-        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail).into());
+        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail));
     }
     let sent = String::from_utf8(bytes.to_vec())
         .ok()
@@ -379,17 +319,16 @@ pub async fn put_config(
 
 /// Sets and removes keys in a camera's file, and leaves all else in it as it is, comments too.
 #[utoipa::path(patch, path = "/api/cameras/{name}/config", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
     ("If-Match" = Option<String>, Header, description = "an `ETag` that the file must have"),
 ), request_body = ChangedConfig, responses(
     (status = 200, description = "it is written", body = Applied),
-    (status = 400, description = "something is no key", body = Refused, content_type = "application/problem+json"),
-    (status = 403, description = "no admin, or more than is set over the network", body = Refused, content_type = "application/problem+json"),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "the file's layout does not allow it, or others look after it", body = Refused, content_type = "application/problem+json"),
-    (status = 412, description = "the file was changed meanwhile", body = Refused, content_type = "application/problem+json"),
-    (status = 422, description = "all that would be wrong with the file", body = Refused, content_type = "application/problem+json"),
-    (status = 507, description = "the folder can't be written", body = Refused, content_type = "application/problem+json"),
+    (status = 400, description = "something is no key"),
+    (status = 403, description = "no admin, or more than is set over the network"),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "the file's layout does not allow it, or others look after it"),
+    (status = 412, description = "the file was changed meanwhile"),
+    (status = 422, description = "all that would be wrong with the file"),
+    (status = 507, description = "the folder can't be written"),
 ))]
 pub async fn patch_config(
     state: web::Data<AppState>,
@@ -397,36 +336,32 @@ pub async fn patch_config(
     request: HttpRequest,
     name: web::Path<String>,
     Json(changed): Json<ChangedConfig>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, Problem> {
     let make = move |file: &CameraFile| changed.applied_to(file.text.as_deref().ok_or_else(|| no_file(file))?);
     Ok(HttpResponse::Ok().json(change(&state, &who, &name, request.headers(), make).await?))
 }
 
 /// Lets a camera run that was switched off.
-#[utoipa::path(post, path = "/api/cameras/{name}/enable", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(post, path = "/api/cameras/{name}/enable", tag = "cameras", responses(
     (status = 200, description = "its file says so", body = Applied),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "others look after the file, or its layout does not allow it", body = Refused, content_type = "application/problem+json"),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "others look after the file, or its layout does not allow it"),
 ))]
-pub async fn enable(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Refused> {
+pub async fn enable(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     switch(&state, &who, &name, true).await
 }
 
 /// Switches a camera off; its recordings stay.
-#[utoipa::path(post, path = "/api/cameras/{name}/disable", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(post, path = "/api/cameras/{name}/disable", tag = "cameras", responses(
     (status = 200, description = "its file says so", body = Applied),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "others look after the file, or its layout does not allow it", body = Refused, content_type = "application/problem+json"),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "others look after the file, or its layout does not allow it"),
 ))]
-pub async fn disable(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Refused> {
+pub async fn disable(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     switch(&state, &who, &name, false).await
 }
 
-async fn switch(state: &AppState, who: &Who, name: &str, on: bool) -> Result<HttpResponse, Refused> {
+async fn switch(state: &AppState, who: &Who, name: &str, on: bool) -> Result<HttpResponse, Problem> {
     let make = move |file: &CameraFile| {
         let text = file.text.as_deref().ok_or_else(|| no_file(file))?;
         Ok(edit::set(text, "enabled", &on.into())?)
@@ -436,29 +371,28 @@ async fn switch(state: &AppState, who: &Who, name: &str, on: bool) -> Result<Htt
 
 /// Removes a camera: its file goes, its recordings stay.
 #[utoipa::path(delete, path = "/api/cameras/{name}", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
     ("If-Match" = Option<String>, Header, description = "an `ETag` that the file must have"),
 ), responses(
     (status = 200, description = "its file is gone", body = Applied),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 409, description = "others look after the file", body = Refused, content_type = "application/problem+json"),
-    (status = 412, description = "the file was changed meanwhile", body = Refused, content_type = "application/problem+json"),
-    (status = 507, description = "the folder can't be written", body = Refused, content_type = "application/problem+json"),
+    (status = 404, description = "no such file"),
+    (status = 409, description = "others look after the file"),
+    (status = 412, description = "the file was changed meanwhile"),
+    (status = 507, description = "the folder can't be written"),
 ))]
 pub async fn remove(
     state: web::Data<AppState>,
     who: Who,
     request: HttpRequest,
     name: web::Path<String>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, Problem> {
     let loaded = loaded(&state)?;
     let mut events = state.registry.listen();
     let turn = state.edits.lock().await;
     let (asked, headers) = (name.clone(), request.headers().clone());
-    let removed = blocking(move || -> Result<(), Refused> {
+    let removed = blocking(move || -> Result<(), Problem> {
         let file = store::find(&asked, &loaded)?;
         if file.text.is_none() {
-            return Err(no_file(&file).into());
+            return Err(no_file(&file));
         }
         check_tag(&headers, file.text.as_deref())?;
         Ok(file.remove()?)

@@ -38,11 +38,9 @@ pub async fn list(state: web::Data<AppState>, who: Who) -> web::Json<Vec<CameraS
 }
 
 /// One camera.
-#[utoipa::path(get, path = "/api/cameras/{name}", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}", tag = "cameras", responses(
     (status = 200, description = "what the camera is doing", body = CameraStatus),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
 ))]
 pub async fn one(
     state: web::Data<AppState>,
@@ -53,12 +51,10 @@ pub async fn one(
 }
 
 /// The newest keyframe as a JPEG.
-#[utoipa::path(get, path = "/api/cameras/{name}/snapshot.jpg", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}/snapshot.jpg", tag = "cameras", responses(
     (status = 200, description = "the newest keyframe", content_type = "image/jpeg", body = Vec<u8>),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "the camera has no picture now", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 503, description = "the camera has no picture now"),
 ))]
 pub async fn snapshot(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let entry = state.camera(&who, &name)?;
@@ -79,12 +75,10 @@ pub async fn snapshot(state: web::Data<AppState>, who: Who, name: web::Path<Stri
 }
 
 /// Starts a motion event by hand, by a rule, by a doorbell.
-#[utoipa::path(post, path = "/api/cameras/{name}/trigger", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(post, path = "/api/cameras/{name}/trigger", tag = "cameras", responses(
     (status = 202, description = "handed to the camera", body = Accepted),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 409, description = "the camera does not run"),
 ))]
 pub async fn trigger(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let status = state.camera(&who, &name)?.status();
@@ -95,12 +89,10 @@ pub async fn trigger(state: web::Data<AppState>, who: Who, name: web::Path<Strin
 }
 
 /// Restarts the camera.
-#[utoipa::path(post, path = "/api/cameras/{name}/restart", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(post, path = "/api/cameras/{name}/restart", tag = "cameras", responses(
     (status = 202, description = "handed to the camera", body = Accepted),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the camera does not run", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 409, description = "the camera does not run"),
 ))]
 pub async fn restart(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     command(&state, &who, &name, CameraCommand::Restart, "restart")
@@ -144,13 +136,12 @@ pub struct ScoreSeries {
 
 /// The motion score over a time, in a few thousand points at most: how much of the picture changed.
 #[utoipa::path(get, path = "/api/cameras/{name}/score", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-    ("from" = Option<String>, Query, description = "RFC 3339; an hour before `to` without it"),
-    ("to" = Option<String>, Query, description = "RFC 3339; now without it"),
+    ("from" = Option<DateTime<Utc>>, Query, description = "an hour before `to` without it"),
+    ("to" = Option<DateTime<Utc>>, Query, description = "now without it"),
 ), responses(
     (status = 200, description = "the largest score of each step", body = ScoreSeries),
-    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong"),
+    (status = 404, description = "no such camera"),
 ))]
 pub async fn score(
     state: web::Data<AppState>,

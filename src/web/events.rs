@@ -105,25 +105,21 @@ pub struct EventPage {
     next: Option<String>,
 }
 
-/// Motion events, newest first; with `Accept: text/event-stream`, what happens from now on.
+/// Motion events, newest first; with `Accept: text/event-stream`, what happens from now on, of all cameras or of
+/// `camera`: no other key goes with the stream.
 #[utoipa::path(get, path = "/api/events", tag = "events", params(
-    ("camera" = Option<String>, Query, description = "of this camera only"),
-    ("from" = Option<String>, Query, description = "RFC 3339; not for the stream"),
-    ("to" = Option<String>, Query, description = "RFC 3339; not for the stream"),
-    ("min_s" = Option<f64>, Query, description = "at least so many seconds long; those that go on are left out; not for the stream"),
-    ("cause" = Option<String>, Query, description = "what began it (`motion`, `scene_change`, …), or `manual`; not for the stream"),
-    ("zone" = Option<String>, Query, description = "that touched this zone; not for the stream"),
-    ("found" = Option<String>, Query, description = "in which a model found something of this class, such as `person`; not for the stream"),
-    ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it; not for the stream"),
-    ("cursor" = Option<String>, Query, description = "`next` of the page before; not for the stream"),
+    ("min_s" = Option<f64>, Query, description = "at least so many seconds long; those that go on are left out"),
+    ("cause" = Option<String>, Query, description = "what began it (`motion`, `scene_change`, …), or `manual`"),
+    ("zone" = Option<String>, Query, description = "that touched this zone"),
+    ("found" = Option<String>, Query, description = "in which a model found something of this class, such as `person`"),
 ), responses(
     (status = 200, description = "a page of events (where few fit it may have less than `limit`, and still a next one), or a stream of them", content(
         (EventPage = "application/json"),
         (Event = "text/event-stream"),
     )),
-    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "too many listen already", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong"),
+    (status = 404, description = "no such camera"),
+    (status = 503, description = "too many listen already"),
 ))]
 pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let keys = Query::of(&request);
@@ -143,12 +139,10 @@ pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) 
 
 /// Says of an event that it is one, or a false alarm: `tarsier backtest` holds detectors against that. Outlives the
 /// index, as protection does.
-#[utoipa::path(put, path = "/api/events/{id}/label", tag = "events", request_body = NewLabel, params(
-    ("id" = i64, Path, description = "the event's id"),
-), responses(
+#[utoipa::path(put, path = "/api/events/{id}/label", tag = "events", request_body = NewLabel, responses(
     (status = 200, description = "it is kept", body = ListedEvent),
-    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "it still goes on", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such event"),
+    (status = 409, description = "it still goes on"),
 ))]
 pub async fn label(
     state: web::Data<AppState>,
@@ -160,11 +154,9 @@ pub async fn label(
 }
 
 /// Takes back what was said of an event.
-#[utoipa::path(delete, path = "/api/events/{id}/label", tag = "events", params(
-    ("id" = i64, Path, description = "the event's id"),
-), responses(
+#[utoipa::path(delete, path = "/api/events/{id}/label", tag = "events", responses(
     (status = 200, description = "nothing is said of it", body = ListedEvent),
-    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such event"),
 ))]
 pub async fn unlabel(
     state: web::Data<AppState>,
@@ -234,12 +226,10 @@ pub async fn find(state: &AppState, who: &Who, id: &str) -> Result<(MotionEvent,
 ///
 /// A recording that also holds another event stays until that is deleted too, and what a camera records without motion
 /// (`record.mode: continuous`) stays anyway.
-#[utoipa::path(delete, path = "/api/events/{id}", tag = "events", params(
-    ("id" = i64, Path, description = "the event's id"),
-), responses(
+#[utoipa::path(delete, path = "/api/events/{id}", tag = "events", responses(
     (status = 200, description = "deleted", body = DeletedEvent),
-    (status = 404, description = "no such event", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the event goes on, or its recording is still open or protected", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such event"),
+    (status = 409, description = "the event goes on, or its recording is still open or protected"),
 ))]
 pub async fn delete(
     state: web::Data<AppState>,

@@ -24,18 +24,18 @@ const AHEAD: usize = 1;
 /// One MP4 of everything recorded in a stretch of time, from the picture at `from` on. Nothing is encoded anew, and
 /// where nothing was recorded the time goes on.
 #[utoipa::path(get, path = "/api/export", tag = "recordings", params(
-    ("camera" = String, Query, description = "the camera's name"),
-    ("from" = String, Query, description = "RFC 3339; the first picture that is shown"),
-    ("to" = String, Query, description = "RFC 3339"),
+    ("camera" = String, Query, pattern = "^[a-z0-9][a-z0-9_-]*$", description = "the camera's name"),
+    ("from" = DateTime<Utc>, Query, description = "the first picture that is shown"),
+    ("to" = DateTime<Utc>, Query, description = "the end"),
 ), responses(
     (status = 200, description = "the pictures and sound of this stretch, as a fragmented MP4", content_type = "video/mp4", body = Vec<u8>, headers(
-        ("Tarsier-From" = String, description = "RFC 3339; when the first picture was taken that is shown"),
-        ("Tarsier-To" = String, description = "RFC 3339; the end"),
-        ("Tarsier-Next" = String, description = "RFC 3339; only where the pictures change their kind (codec, size, parameters) before `to`, at which the file ends: ask again from here"),
+        ("Tarsier-From" = DateTime<Utc>, description = "when the first picture was taken that is shown"),
+        ("Tarsier-To" = DateTime<Utc>, description = "the end"),
+        ("Tarsier-Next" = DateTime<Utc>, description = "only where the pictures change their kind (codec, size, parameters) before `to`, at which the file ends: ask again from here"),
     )),
-    (status = 400, description = "a query key is wrong or missing", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera, or nothing is recorded in this stretch", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "too many exports run already", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong or missing"),
+    (status = 404, description = "no such camera, or nothing is recorded in this stretch"),
+    (status = 503, description = "too many exports run already"),
 ))]
 pub async fn export(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = Query::of(&request).rows(&who)?;

@@ -1,7 +1,7 @@
 //! Logging in and out: by a form that needs no script, or by JSON.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, HeaderMap, LOCATION, SET_COOKIE};
+use actix_web::http::header::{ACCEPT, HeaderMap, LOCATION, RETRY_AFTER, SET_COOKIE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -48,14 +48,24 @@ pub async fn page(who: Who, request: HttpRequest) -> HttpResponse {
 )), responses(
     (status = 204, description = "logged in; the cookie `tarsier_session` goes with further requests"),
     (status = 303, description = "logged in by a form"),
-    (status = 401, description = "user and password do not fit", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "there are no users", body = Problem, content_type = "application/problem+json"),
-    (status = 429, description = "too many attempts; `Retry-After` says when to try again", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "user and password are not there; a form is answered with the page", content(
+        (Problem = "application/problem+json"),
+        (String = "text/html"),
+    )),
+    (status = 401, description = "user and password do not fit; a form is answered with the page", content(
+        (Problem = "application/problem+json"),
+        (String = "text/html"),
+    )),
+    (status = 409, description = "there are no users"),
+    (status = 429, description = "too many attempts; `Retry-After` says when to try again", content(
+        (Problem = "application/problem+json"),
+        (String = "text/html"),
+    )),
 ))]
 pub async fn log_in(state: web::Data<AppState>, request: HttpRequest, Body(sent): Body) -> HttpResponse {
     let is_form = body::is(request.headers(), "application/x-www-form-urlencoded");
     let login = match is_form {
-        true => Ok(of_form(&sent)),
+        true => of_form(&sent),
         false if body::is(request.headers(), "application/json") => body::parse(&sent),
         false => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -64,6 +74,7 @@ pub async fn log_in(state: web::Data<AppState>, request: HttpRequest, Body(sent)
     };
     let Login { user, password, next } = match login {
         Ok(login) => login,
+        Err(problem) if is_form => return form_again(&problem, "/", ""),
         Err(problem) => return problem.error_response(),
     };
     let Some(address) = request.peer_addr() else {
@@ -79,17 +90,18 @@ pub async fn log_in(state: web::Data<AppState>, request: HttpRequest, Body(sent)
         Err(Refused::NoUsers) if is_form => see_other(next),
         Err(refused) => {
             let problem = Problem::from(refused);
-            let mut response = problem.error_response();
-            if is_form {
-                let headers = response.headers().clone();
-                response = form(problem.status(), next, &user, &problem.to_string());
-                for (name, value) in headers.iter().filter(|(name, _)| *name == "retry-after") {
-                    response.headers_mut().insert(name.clone(), value.clone());
-                }
-            }
-            response
+            if is_form { form_again(&problem, next, &user) } else { problem.error_response() }
         }
     }
+}
+
+/// The page once more, with what was wrong.
+fn form_again(problem: &Problem, next: &str, user: &str) -> HttpResponse {
+    let mut response = form(problem.status(), next, user, &problem.to_string());
+    for (name, value) in problem.error_response().headers().iter().filter(|(name, _)| **name == RETRY_AFTER) {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
 }
 
 /// Ends the login.
@@ -116,17 +128,26 @@ pub fn redirect(next: &str) -> HttpResponse {
     see_other(&format!("/login?next={next}"))
 }
 
-fn of_form(sent: &[u8]) -> Login {
-    let mut login = Login { user: String::new(), password: String::new(), next: None };
+fn of_form(sent: &[u8]) -> Result<Login, Problem> {
+    let (mut user, mut password, mut next) = (None, None, None);
     for (name, value) in url::form_urlencoded::parse(sent) {
-        match &*name {
-            "user" => login.user = value.into_owned(),
-            "password" => login.password = value.into_owned(),
-            "next" => login.next = Some(value.into_owned()),
-            _ => {}
-        }
+        let field = match &*name {
+            "user" => &mut user,
+            "password" => &mut password,
+            "next" => &mut next,
+            _ => {
+                return Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "the form has a field that is none of user, password, next",
+                ));
+            }
+        };
+        *field = Some(value.into_owned());
     }
-    login
+    match (user, password) {
+        (Some(user), Some(password)) => Ok(Login { user, password, next }),
+        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "user or password is missing in the form")),
+    }
 }
 
 /// A path of this server, or its first page: nobody is led to another one.

@@ -110,9 +110,9 @@ impl Probes {
 /// Looks at a camera without adding it.
 #[utoipa::path(post, path = "/api/cameras/probe", tag = "cameras", request_body = ProbeRequest, responses(
     (status = 200, description = "what it sends, and a picture", body = Probed),
-    (status = 400, description = "no camera's address", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "it can't be reached, it refuses, or it sends no video: what, and what to do", body = Problem, content_type = "application/problem+json"),
-    (status = 429, description = "too many at a time", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "no camera's address"),
+    (status = 422, description = "it can't be reached, it refuses, or it sends no video: what, and what to do"),
+    (status = 429, description = "too many at a time"),
 ))]
 pub async fn probe(
     state: web::Data<AppState>,

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::guard;
 use crate::archive::index::IndexError;
+use crate::config;
 use crate::domain::source_url::redact_urls;
 
 /// The media type of a [`Problem`].
@@ -22,26 +23,58 @@ pub struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
     /// The status in words.
-    title: String,
+    title: &'static str,
     status: u16,
     /// The cause, for the person who reads it.
     detail: String,
     /// The query key that was wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// All that is wrong with a camera's file; left out where it is not about one.
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty", default)]
+    #[schema(value_type = Vec<Fault>)]
+    faults: Box<[Fault]>,
     /// Seconds after which it is worth to ask again.
     #[serde(skip)]
     retry_after_s: Option<u64>,
+}
+
+/// One fault of a camera's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fault {
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// What is wrong.
+    what: String,
+    /// What to do about it.
+    hint: Option<String>,
+}
+
+impl From<config::Problem> for Fault {
+    fn from(problem: config::Problem) -> Self {
+        let config::Problem { line, column, what, hint, .. } = problem;
+        Fault { line, column, what, hint }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.what)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
 }
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl AsRef<str>) -> Self {
         Problem {
             kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: redact_urls(detail.as_ref()),
             key: None,
+            faults: Box::default(),
             retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
         }
     }
@@ -49,6 +82,11 @@ impl Problem {
     /// It is worth to ask again after so many seconds.
     pub fn retry_after(self, seconds: u64) -> Self {
         Problem { retry_after_s: Some(seconds), ..self }
+    }
+
+    /// It is about a camera's file, in which this is wrong.
+    pub fn with_faults(self, faults: Vec<config::Problem>) -> Self {
+        Problem { faults: faults.into_iter().map(Fault::from).collect(), ..self }
     }
 
     /// 400 that names the query key.

@@ -37,16 +37,10 @@ pub struct GapPage {
 }
 
 /// Recordings, newest first; open ones are among them.
-#[utoipa::path(get, path = "/api/recordings", tag = "recordings", params(
-    ("camera" = Option<String>, Query, description = "of this camera only"),
-    ("from" = Option<String>, Query, description = "RFC 3339; those that end before are left out"),
-    ("to" = Option<String>, Query, description = "RFC 3339; those that start after are left out"),
-    ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it"),
-    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-), responses(
+#[utoipa::path(get, path = "/api/recordings", tag = "recordings", responses(
     (status = 200, description = "a page of recordings", body = RecordingPage),
-    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong"),
+    (status = 404, description = "no such camera"),
 ))]
 pub async fn list(
     state: web::Data<AppState>,
@@ -68,16 +62,10 @@ pub async fn list(
 }
 
 /// Gaps, newest first.
-#[utoipa::path(get, path = "/api/gaps", tag = "recordings", params(
-    ("camera" = Option<String>, Query, description = "of this camera only"),
-    ("from" = Option<String>, Query, description = "RFC 3339; those that end before are left out"),
-    ("to" = Option<String>, Query, description = "RFC 3339; those that start after are left out"),
-    ("limit" = Option<u32>, Query, description = "rows a page, 1 to 1000; 100 without it"),
-    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-), responses(
+#[utoipa::path(get, path = "/api/gaps", tag = "recordings", responses(
     (status = 200, description = "stretches that should have been recorded and were not", body = GapPage),
-    (status = 400, description = "a query key is wrong", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong"),
+    (status = 404, description = "no such camera"),
 ))]
 pub async fn gaps(state: web::Data<AppState>, who: Who, request: HttpRequest) -> Result<web::Json<GapPage>, Problem> {
     let query = Query::of(&request).rows(&who)?;
@@ -103,11 +91,9 @@ pub async fn check_camera(state: &AppState, who: &Who, query: &RecordingQuery) -
 }
 
 /// One recording.
-#[utoipa::path(get, path = "/api/recordings/{id}", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
+#[utoipa::path(get, path = "/api/recordings/{id}", tag = "recordings", responses(
     (status = 200, description = "the recording's row", body = ListedRecording),
-    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording"),
 ))]
 pub async fn one(
     state: web::Data<AppState>,
@@ -120,14 +106,13 @@ pub async fn one(
 
 /// The recording's file, with byte ranges. One that is still open is served as far as it is written.
 #[utoipa::path(get, path = "/api/recordings/{id}/video.mp4", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
     ("Range" = Option<String>, Header, description = "bytes"),
 ), responses(
     (status = 200, description = "the file", content_type = "video/mp4", body = Vec<u8>),
     (status = 206, description = "the bytes that were asked for", content_type = "video/mp4", body = Vec<u8>),
     (status = 304, description = "unchanged since the ETag that was given"),
-    (status = 404, description = "no such recording, or its file is gone", body = Problem, content_type = "application/problem+json"),
-    (status = 416, description = "the file does not hold these bytes", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording, or its file is gone"),
+    (status = 416, description = "the file does not hold these bytes"),
 ))]
 pub async fn video(
     state: web::Data<AppState>,
@@ -147,12 +132,10 @@ pub async fn video(
 }
 
 /// Deletes a recording: its file and its row.
-#[utoipa::path(delete, path = "/api/recordings/{id}", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
+#[utoipa::path(delete, path = "/api/recordings/{id}", tag = "recordings", responses(
     (status = 204, description = "deleted"),
-    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the recording is still open, or protected", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording"),
+    (status = 409, description = "the recording is still open, or protected"),
 ))]
 pub async fn delete(state: web::Data<AppState>, who: Who, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let recording = find(&state, &who, &id).await?;
@@ -201,11 +184,9 @@ pub async fn remove(state: &AppState, who: &Who, recording: Recording) -> Result
 }
 
 /// Keeps a recording: neither retention nor a request deletes it until this is taken back.
-#[utoipa::path(post, path = "/api/recordings/{id}/protect", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
+#[utoipa::path(post, path = "/api/recordings/{id}/protect", tag = "recordings", responses(
     (status = 200, description = "it is protected", body = ListedRecording),
-    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording"),
 ))]
 pub async fn protect(
     state: web::Data<AppState>,
@@ -216,11 +197,9 @@ pub async fn protect(
 }
 
 /// Leaves a protected recording to retention again.
-#[utoipa::path(delete, path = "/api/recordings/{id}/protect", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
+#[utoipa::path(delete, path = "/api/recordings/{id}/protect", tag = "recordings", responses(
     (status = 200, description = "it is not protected", body = ListedRecording),
-    (status = 404, description = "no such recording", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording"),
 ))]
 pub async fn unprotect(
     state: web::Data<AppState>,

@@ -98,7 +98,11 @@ fn method_guard(method: Method) -> impl guard::Guard {
 /// What it takes to ask this address: a login even where there is nothing, so that nobody finds out what there is.
 pub fn right(path: Option<&str>, method: &Method) -> Right {
     let route = path.and_then(|path| find(path, method)).map(|route| route.right);
-    route.or_else(|| path.and_then(page::right)).unwrap_or(Right::View)
+    route.or_else(|| path.and_then(page::right)).unwrap_or_else(|| {
+        // Who may see an address may be told which methods it takes.
+        let is_open = ROUTES.iter().any(|route| Some(route.path) == path && route.right == Right::Open);
+        if is_open { Right::Open } else { Right::View }
+    })
 }
 
 /// The route with this path that takes `method`. A name may be that of another route (a camera called `probe`): what

@@ -35,15 +35,13 @@ struct Wanted {
 }
 
 /// A small picture of the recording: the first keyframe after its trigger, or its first.
-#[utoipa::path(get, path = "/api/recordings/{id}/thumbnail.jpg", tag = "recordings", params(
-    ("id" = i64, Path, description = "the recording's id"),
-), responses(
+#[utoipa::path(get, path = "/api/recordings/{id}/thumbnail.jpg", tag = "recordings", responses(
     (status = 200, description = "a JPEG, 320 pixels wide at most", content_type = "image/jpeg", body = Vec<u8>, headers(
-        ("X-Taken-At" = String, description = "RFC 3339; when the picture was taken"),
+        ("X-Taken-At" = DateTime<Utc>, description = "when the picture was taken"),
     )),
     (status = 304, description = "unchanged since the ETag that was given"),
-    (status = 404, description = "no such recording, it has no picture yet, or its file is gone", body = Problem, content_type = "application/problem+json"),
-    (status = 500, description = "its file is damaged", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such recording, it has no picture yet, or its file is gone"),
+    (status = 409, description = "its file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_recording(
     state: web::Data<AppState>,
@@ -59,15 +57,13 @@ pub async fn of_recording(
 }
 
 /// A small picture of the event: the keyframe in it that is nearest to the second in which most moved.
-#[utoipa::path(get, path = "/api/events/{id}/thumbnail.jpg", tag = "events", params(
-    ("id" = i64, Path, description = "the event's id"),
-), responses(
+#[utoipa::path(get, path = "/api/events/{id}/thumbnail.jpg", tag = "events", responses(
     (status = 200, description = "a JPEG, 320 pixels wide at most", content_type = "image/jpeg", body = Vec<u8>, headers(
-        ("X-Taken-At" = String, description = "RFC 3339; when the picture was taken"),
+        ("X-Taken-At" = DateTime<Utc>, description = "when the picture was taken"),
     )),
     (status = 304, description = "unchanged since the ETag that was given"),
-    (status = 404, description = "no such event, nothing of it is recorded (yet), or the file is gone", body = Problem, content_type = "application/problem+json"),
-    (status = 500, description = "the file is damaged", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such event, nothing of it is recorded (yet), or the file is gone"),
+    (status = 409, description = "the file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_event(
     state: web::Data<AppState>,
@@ -100,16 +96,15 @@ pub async fn of_event(
 
 /// A small picture of what the camera saw at a moment: the keyframe at or before it, out of the file that holds it.
 #[utoipa::path(get, path = "/api/cameras/{name}/thumbnail.jpg", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-    ("at" = String, Query, description = "RFC 3339"),
+    ("at" = DateTime<Utc>, Query, description = "the moment"),
 ), responses(
     (status = 200, description = "a JPEG, 320 pixels wide at most", content_type = "image/jpeg", body = Vec<u8>, headers(
-        ("X-Taken-At" = String, description = "RFC 3339; when the picture was taken"),
+        ("X-Taken-At" = DateTime<Utc>, description = "when the picture was taken"),
     )),
     (status = 304, description = "unchanged since the ETag that was given"),
-    (status = 400, description = "a query key is wrong or missing", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such camera, or nothing of it is recorded at this moment", body = Problem, content_type = "application/problem+json"),
-    (status = 500, description = "the file is damaged", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "a query key is wrong or missing"),
+    (status = 404, description = "no such camera, or nothing of it is recorded at this moment"),
+    (status = 409, description = "the file is damaged: no picture can be taken of it"),
 ))]
 pub async fn of_moment(
     state: web::Data<AppState>,
@@ -178,7 +173,11 @@ async fn answer(state: &AppState, request: &HttpRequest, wanted: Wanted) -> Resu
     Ok(response.body(jpeg))
 }
 
+/// Nothing is wrong with the server, and asking again does not help.
 fn damaged(recording: &Recording, what: &str) -> Problem {
-    let Recording { id, path, .. } = recording;
-    Problem::internal(format!("recording {id}: {path} is damaged, or of a kind that pictures are not taken of: {what}"))
+    let Recording { id, path, camera, .. } = recording;
+    tracing::warn!(camera, path, what, "no picture can be taken of a recording");
+    Problem::conflict(format!(
+        "recording {id}: {path} is damaged, and no picture can be taken of it: {what} (tarsier recordings verify tells more)"
+    ))
 }

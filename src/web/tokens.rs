@@ -34,6 +34,7 @@ pub struct TokenList {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
+    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
     name: String,
     role: Role,
     /// The cameras it may see; null or left out: all.
@@ -65,9 +66,9 @@ pub async fn list(state: web::Data<AppState>) -> web::Json<TokenList> {
 /// Adds a token, and tells its secret once.
 #[utoipa::path(post, path = "/api/tokens", tag = "users", request_body = NewToken, responses(
     (status = 201, description = "the token is there", body = AddedToken),
-    (status = 400, description = "name, cameras or end are not possible", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "there are no users, and everything is open", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the name is taken", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "name, cameras or end are not possible"),
+    (status = 404, description = "there are no users, and everything is open"),
+    (status = 409, description = "the name is taken"),
 ))]
 pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewToken>) -> Result<HttpResponse, Problem> {
     let NewToken { name, role, cameras, expires } = new;
@@ -85,11 +86,9 @@ pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewToken>
 }
 
 /// Removes a token: it opens nothing from now on.
-#[utoipa::path(delete, path = "/api/tokens/{token}", tag = "users", params(
-    ("token" = String, Path, description = "the token's name"),
-), responses(
+#[utoipa::path(delete, path = "/api/tokens/{token}", tag = "users", responses(
     (status = 204, description = "removed"),
-    (status = 404, description = "no such token", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such token"),
 ))]
 pub async fn remove(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let of = name.clone();

@@ -2,14 +2,17 @@
 //! again with other values. Nothing is written here: who likes what they see changes the camera's file
 //! ([`super::camera_files`]).
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use actix_web::web;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::body::Json;
-use super::camera_files::{self, ChangedConfig, Refused};
+use super::camera_files::{self, ChangedConfig};
 use super::{AppState, Problem, blocking};
 use crate::archive::index::Index;
 use crate::archive::stretches::{self, Stretch};
@@ -37,11 +40,17 @@ pub struct Keys {
 
 /// Values to be tried.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Trial {
-    #[serde(flatten)]
-    change: ChangedConfig,
-    /// So many of the last minutes are looked at, 1 to 60.
+    /// Keys of detection with dots (`detect.width`) and their values.
+    #[serde(default)]
+    set: BTreeMap<String, Value>,
+    /// Keys that go back to what they are by default.
+    #[serde(default)]
+    remove: Vec<String>,
+    /// So many of the last minutes are looked at.
     #[serde(default = "ten")]
+    #[schema(minimum = 1, maximum = 60)]
     minutes: u32,
 }
 
@@ -85,21 +94,19 @@ enum Change {
 }
 
 /// The keys of a camera's detection, what they may be, and what they are.
-#[utoipa::path(get, path = "/api/cameras/{name}/tune", tag = "cameras", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}/tune", tag = "cameras", responses(
     (status = 200, description = "the keys", body = Keys),
-    (status = 404, description = "no such file", body = Refused, content_type = "application/problem+json"),
-    (status = 422, description = "all that is wrong with the file", body = Refused, content_type = "application/problem+json"),
+    (status = 404, description = "no such file"),
+    (status = 422, description = "all that is wrong with the file"),
 ))]
-pub async fn keys(state: web::Data<AppState>, name: web::Path<String>) -> Result<web::Json<Keys>, Refused> {
+pub async fn keys(state: web::Data<AppState>, name: web::Path<String>) -> Result<web::Json<Keys>, Problem> {
     let loaded = camera_files::loaded(&state)?;
     let camera = name.into_inner();
     let asked = camera.clone();
-    let keys = blocking(move || -> Result<Vec<Tunable>, Refused> {
+    let keys = blocking(move || -> Result<Vec<Tunable>, Problem> {
         let file = store::find(&asked, &loaded)?;
         let text = file.text.as_deref().ok_or_else(|| camera_files::no_file(&file))?;
-        let (_, keys) = file.camera(text, &loaded).map_err(|faults| Refused::of_faults(&file, faults))?;
+        let (_, keys) = file.camera(text, &loaded).map_err(|faults| camera_files::faulty(&file, faults))?;
         Ok(keys)
     });
     Ok(web::Json(Keys { camera, keys: keys.await?? }))
@@ -108,22 +115,21 @@ pub async fn keys(state: web::Data<AppState>, name: web::Path<String>) -> Result
 /// Looks at the last minutes of a camera's recordings, with its own values and with these. Writes nothing.
 ///
 /// Where only motion is recorded, only that can be looked at. One trial at a time; it ends with the request.
-#[utoipa::path(post, path = "/api/cameras/{name}/tune", tag = "cameras", request_body = Trial, params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(post, path = "/api/cameras/{name}/tune", tag = "cameras", request_body = Trial, responses(
     (status = 200, description = "what was found, both ways", body = Tried),
-    (status = 400, description = "a key is none of detection, or the minutes are not 1 to 60", body = Refused, content_type = "application/problem+json"),
-    (status = 404, description = "no such file, or nothing was recorded in that time", body = Refused, content_type = "application/problem+json"),
-    (status = 422, description = "all that would be wrong with the file", body = Refused, content_type = "application/problem+json"),
-    (status = 429, description = "another trial runs", body = Refused, content_type = "application/problem+json"),
+    (status = 400, description = "a key is none of detection, or the minutes are not 1 to 60"),
+    (status = 404, description = "no such file, or nothing was recorded in that time"),
+    (status = 422, description = "all that would be wrong with the file"),
+    (status = 429, description = "another trial runs"),
 ))]
 pub async fn try_values(
     state: web::Data<AppState>,
     name: web::Path<String>,
     Json(trial): Json<Trial>,
-) -> Result<web::Json<Tried>, Refused> {
-    let Trial { change, minutes } = trial;
-    let refused = |detail: String| Refused::from(Problem::new(StatusCode::BAD_REQUEST, detail));
+) -> Result<web::Json<Tried>, Problem> {
+    let Trial { set, remove, minutes } = trial;
+    let change = ChangedConfig { set, remove };
+    let refused = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     if !(1..=MOST_MINUTES).contains(&minutes) {
         return Err(refused(format!("minutes must be 1 to {MOST_MINUTES}, not {minutes}")));
     }
@@ -132,7 +138,7 @@ pub async fn try_values(
     }
     let Ok(turn) = state.trials.clone().try_acquire_owned() else {
         let detail = "another trial runs (try again in a moment)";
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(TURN_S).into());
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(TURN_S));
     };
     let loaded = camera_files::loaded(&state)?;
     let to = clock::utc_now();
@@ -140,13 +146,13 @@ pub async fn try_values(
     let (index, root, allow_local) = (state.index.clone(), state.archive_root.clone(), state.allow_local);
     let ends_with_request = Ends(Cancel::new());
     let cancel = ends_with_request.0.clone();
-    let tried = blocking(move || -> Result<Tried, Refused> {
+    let tried = blocking(move || -> Result<Tried, Problem> {
         let _turn = turn;
         let file = store::find(&name, &loaded)?;
         let text = file.text.as_deref().ok_or_else(|| camera_files::no_file(&file))?;
         let changed = change.applied_to(text)?;
         let then = camera_files::judge(&file, &changed, allow_local, &loaded)?;
-        let (now, _) = file.camera(text, &loaded).map_err(|faults| Refused::of_faults(&file, faults))?;
+        let (now, _) = file.camera(text, &loaded).map_err(|faults| camera_files::faulty(&file, faults))?;
         let configs = [now.detect, then.detect];
         let stretches = stretches_of(&index, &root, &name, from, to)?;
         let reels: Vec<_> = stretches.iter().map(|stretch| stretch.reel.clone()).collect();

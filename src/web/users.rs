@@ -43,8 +43,9 @@ pub struct UserList {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
+    #[schema(pattern = "^[A-Za-z0-9._@-]{1,64}$")]
     name: String,
-    /// At least 8 characters.
+    #[schema(min_length = 8, max_length = 1024)]
     password: String,
     role: Role,
     /// The cameras they may see; null or left out: all.
@@ -58,6 +59,7 @@ pub struct NewUser {
 pub struct ChangedUser {
     /// Ends the user's other logins.
     #[serde(default)]
+    #[schema(min_length = 8, max_length = 1024)]
     password: Option<String>,
     #[serde(default)]
     role: Option<Role>,
@@ -92,8 +94,8 @@ pub async fn list(state: web::Data<AppState>) -> web::Json<UserList> {
 /// Adds a user. The first has to be an admin; from then on everyone has to log in.
 #[utoipa::path(post, path = "/api/users", tag = "users", request_body = NewUser, responses(
     (status = 201, description = "the user is there", body = ListedUser),
-    (status = 400, description = "name, password or cameras are not possible", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the name is taken, or the first user would be no admin", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "name, password or cameras are not possible"),
+    (status = 409, description = "the name is taken, or the first user would be no admin"),
 ))]
 pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewUser>) -> Result<HttpResponse, Problem> {
     let NewUser { name, password, role, cameras } = new;
@@ -111,13 +113,11 @@ pub async fn add(state: web::Data<AppState>, who: Who, Json(new): Json<NewUser>)
 }
 
 /// Changes a user's password, role or cameras.
-#[utoipa::path(patch, path = "/api/users/{user}", tag = "users", params(
-    ("user" = String, Path, description = "the user's name"),
-), request_body = ChangedUser, responses(
+#[utoipa::path(patch, path = "/api/users/{user}", tag = "users", request_body = ChangedUser, responses(
     (status = 200, description = "the user as it is now", body = ListedUser),
-    (status = 400, description = "password or cameras are not possible", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "no such user", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "no admin would be left", body = Problem, content_type = "application/problem+json"),
+    (status = 400, description = "password or cameras are not possible"),
+    (status = 404, description = "no such user"),
+    (status = 409, description = "no admin would be left"),
 ))]
 pub async fn change(
     state: web::Data<AppState>,
@@ -141,12 +141,10 @@ pub async fn change(
 }
 
 /// Removes a user, and ends their logins.
-#[utoipa::path(delete, path = "/api/users/{user}", tag = "users", params(
-    ("user" = String, Path, description = "the user's name"),
-), responses(
+#[utoipa::path(delete, path = "/api/users/{user}", tag = "users", responses(
     (status = 204, description = "removed"),
-    (status = 404, description = "no such user", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "no admin would be left; or it is the last user and other machines reach the server", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such user"),
+    (status = 409, description = "no admin would be left; or it is the last user and other machines reach the server"),
 ))]
 pub async fn remove(state: web::Data<AppState>, who: Who, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let (of, may_be_last) = (name.clone(), state.doors.is_loopback());

@@ -117,6 +117,12 @@ impl Chromium {
         );
     }
 
+    /// Runs a script in every page from now on, before the page's own.
+    #[track_caller]
+    pub fn before_scripts(&mut self, script: &str) {
+        self.ask("Page.addScriptToEvaluateOnNewDocument", json!({"source": script}), secs(20));
+    }
+
     /// What an expression, or the promise that it is, comes to.
     #[track_caller]
     pub fn evaluate(&mut self, expression: &str) -> Value {

@@ -7,11 +7,12 @@
  * seen: only SQLite's -shm has such, and it is made anew after a crash.
  *
  * With TARSIER_DISK_PACE it is a slow disk: that file says how many bytes a second may be written; 0: none, the disk
- * stalls; no file: as many as there are. */
+ * stalls; no file: as many as there are. Less than 0: it takes all and fails to sync it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -51,31 +52,41 @@ static void rest(double for_s) {
   if (for_s > 0) nanosleep(&length, NULL);
 }
 
+/* What the file of the pace says. */
+static double rate(void) {
+  const char *file = getenv("TARSIER_DISK_PACE");
+  char text[32] = {0};
+  int saved = errno;
+  int fd = file ? (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC, 0) : -1;
+  long got = fd < 0 ? 0 : syscall(SYS_read, fd, text, sizeof text - 1);
+  if (fd >= 0) syscall(SYS_close, fd);
+  errno = saved;
+  return fd < 0 ? INFINITY : got > 0 ? atof(text) : 0;
+}
+
 /* Waits until the disk has taken so many bytes, after those that it was given before. */
 static void pace(size_t length) {
   static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
   static double taken_at;
-  const char *file = getenv("TARSIER_DISK_PACE");
   int saved = errno;
-  for (;;) {
-    char text[32] = {0};
-    int fd = file ? (int)syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC, 0) : -1;
-    if (fd < 0) break;
-    long got = syscall(SYS_read, fd, text, sizeof text - 1);
-    syscall(SYS_close, fd);
-    double rate = got > 0 ? atof(text) : 0;
-    if (rate > 0) {
-      pthread_mutex_lock(&pace_lock);
-      double now = seconds();
-      taken_at = (taken_at > now ? taken_at : now) + (double)length / rate;
-      double wait = taken_at - now;
-      pthread_mutex_unlock(&pace_lock);
-      rest(wait);
-      break;
-    }
-    rest(0.02);
+  double now_rate;
+  while ((now_rate = rate()) == 0) rest(0.02);
+  if (now_rate > 0 && now_rate < INFINITY) {
+    pthread_mutex_lock(&pace_lock);
+    double now = seconds();
+    taken_at = (taken_at > now ? taken_at : now) + (double)length / now_rate;
+    double wait = taken_at - now;
+    pthread_mutex_unlock(&pace_lock);
+    rest(wait);
   }
   errno = saved;
+}
+
+/* Does the disk take what is below the folder and keep nothing of it? */
+static int fails_to_sync(void) {
+  if (rate() >= 0) return 0;
+  errno = EIO;
+  return 1;
 }
 
 static int is_below(const char *path) {
@@ -289,7 +300,10 @@ int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode);
 
 static int synced(int fd, long call) {
   struct stat found;
-  if (below_fd(fd, &found)) pace(0);
+  if (below_fd(fd, &found)) {
+    pace(0);
+    if (fails_to_sync()) return -1;
+  }
   if (log_fd < 0) return (int)syscall(call, fd);
   pthread_mutex_lock(&lock);
   int is_ours = below_fd(fd, &found);
@@ -306,7 +320,10 @@ int fsync(int fd) { return synced(fd, SYS_fsync); }
 int fdatasync(int fd) { return synced(fd, SYS_fdatasync); }
 
 int syncfs(int fd) {
-  if (ready()) pace(0);
+  if (ready()) {
+    pace(0);
+    if (fails_to_sync()) return -1;
+  }
   if (log_fd < 0) return (int)syscall(SYS_syncfs, fd);
   pthread_mutex_lock(&lock);
   put(SYNC_ALL, 0, 0, NULL, 0, NULL, 0);

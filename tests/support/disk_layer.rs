@@ -34,7 +34,7 @@ fn layer() -> &'static Path {
     })
 }
 
-/// A disk that takes only so much a second, or nothing, below one folder. What is written to it is waited for, as where
+/// A disk that takes only so much a second, or nothing, or keeps nothing, below one folder. What is written to it is waited for, as where
 /// the kernel's own memory for it is full.
 pub struct SlowDisk {
     root: PathBuf,
@@ -54,9 +54,18 @@ impl SlowDisk {
 
     /// From now on it takes so many bytes a second; 0: it stalls.
     pub fn takes(&self, bytes_a_second: u64) {
+        self.says(&bytes_a_second.to_string());
+    }
+
+    /// From now on it takes all, and fails to make it durable.
+    pub fn keeps_nothing(&self) {
+        self.says("-1");
+    }
+
+    fn says(&self, pace: &str) {
         // Never seen half written.
         let beside = self.pace.with_extension("new");
-        fs::write(&beside, bytes_a_second.to_string()).unwrap();
+        fs::write(&beside, pace).unwrap();
         fs::rename(&beside, &self.pace).unwrap();
     }
 }

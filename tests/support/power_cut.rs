@@ -193,6 +193,9 @@ impl Log {
                 _ => {}
             }
         }
+        if loss != Loss::None {
+            contents.values_mut().for_each(|content| boot_anew(content));
+        }
         fs::create_dir_all(folder).unwrap();
         let last = self.deeds[..cut].last().map_or(0, |deed| deed.at_us);
         let at = UNIX_EPOCH + Duration::from_micros(last as u64);
@@ -207,6 +210,17 @@ impl Log {
                 }
             }
         }
+    }
+}
+
+/// What a file says of this boot of the machine it says of another one: after a cut there is a new one.
+fn boot_anew(content: &mut [u8]) {
+    let this = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let this = this.trim().as_bytes();
+    if content.len() < 1000
+        && let Some(at) = content.windows(this.len()).position(|window| window == this)
+    {
+        content[at..at + this.len()].rotate_left(1);
     }
 }
 

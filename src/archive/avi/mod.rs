@@ -9,8 +9,10 @@
 //! Belongs here: chunks, places, the index, and what a file's bytes say of its state. Does not belong here: opening,
 //! writing and deleting files ([`super::file`]).
 
+mod read;
 mod scan;
 
+pub(super) use read::{contents, describe};
 pub use scan::plan_repair;
 
 use std::io;
@@ -44,6 +46,13 @@ const SCALE_AT: usize = 128;
 const RATE_AT: usize = 132;
 const LENGTH_AT: usize = 140;
 const LARGEST_OF_STREAM_AT: usize = 144;
+/// Its codec.
+const CODEC_AT: usize = 112;
+/// The chunk of its format; width and height in it.
+const FORMAT_AT: usize = 164;
+const SIZE_AT: [usize; 2] = [4, 8];
+/// From the beginning of a chunk: its picture.
+const PICTURE_AT: u64 = 8;
 /// From the end of the front: the size of the list of pictures, and its name.
 const MOVI_SIZE_BEFORE_END: usize = 8;
 

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::{
-    Contents, FLAGS_AT, HAS_INDEX, INDEX, LARGEST_OF_STREAM_AT, MOVI_SIZE_BEFORE_END, PICTURE, Place, RATE_AT,
-    RIFF_SIZE_AT, SCALE_AT, TOTAL_AT, trailer,
+    CODEC_AT, Contents, FLAGS_AT, FORMAT_AT, HAS_INDEX, INDEX, LARGEST_OF_STREAM_AT, MOVI_SIZE_BEFORE_END, PICTURE,
+    Place, RATE_AT, RIFF_SIZE_AT, SCALE_AT, TOTAL_AT, trailer,
 };
 use crate::archive::container::{FileMeta, Found, PlanError, ReadAt, RepairPlan, all_zero, read};
 
@@ -18,26 +18,25 @@ const PEEK_BYTES: u64 = 256;
 /// Reads a file's state and says how to make it whole.
 pub fn plan_repair(source: &dyn ReadAt) -> Result<RepairPlan, PlanError> {
     let size = source.size()?;
-    let Some((front, meta)) = read_front(source, size)? else { return Ok(RepairPlan::Delete) };
-    let (step_ticks, timescale) = (number(&front, SCALE_AT), number(&front, RATE_AT));
+    let Some(front) = Front::read(source, size)? else { return Ok(RepairPlan::Delete) };
     let found = |contents: &Contents, torn_bytes| Found {
-        meta: meta.clone(),
-        duration_us: contents.duration_us(step_ticks, timescale),
+        meta: front.meta.clone(),
+        duration_us: contents.duration_us(front.step_ticks(), front.timescale()),
         packets: contents.packets(),
         torn_bytes,
     };
     if let Some(contents) = complete(source, &front, size)? {
         return Ok(RepairPlan::Complete(found(&contents, 0)));
     }
-    let is_mpeg4 = front[112..116] == *b"DIVX";
-    let contents = scan(source, front.len() as u64, size, is_mpeg4)?;
+    let contents = scan(source, &front, size)?;
     if contents.packets() == 0 {
         return Ok(RepairPlan::Delete);
     }
-    let keep = front.len() as u64 + contents.bytes();
+    let keep = front.bytes.len() as u64 + contents.bytes();
     let is_closing = read(source, keep, 4, size)?.is_some_and(|name| name == INDEX);
     let torn_bytes = if is_closing { 0 } else { size - keep };
-    Ok(RepairPlan::Finish { found: found(&contents, torn_bytes), keep, trailer: trailer(&front, &contents, keep)? })
+    let trailer = trailer(&front.bytes, &contents, keep)?;
+    Ok(RepairPlan::Finish { found: found(&contents, torn_bytes), keep, trailer })
 }
 
 fn not_ours(what: &str) -> PlanError {
@@ -48,7 +47,40 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-/// None: the file ends before its first picture begins.
+/// All before the first picture.
+pub(super) struct Front {
+    pub(super) bytes: Vec<u8>,
+    meta: FileMeta,
+}
+
+impl Front {
+    /// None: the file ends before its first picture begins.
+    pub(super) fn read(source: &dyn ReadAt, size: u64) -> Result<Option<Self>, PlanError> {
+        let front = read_front(source, size)?;
+        Ok(front.map(|(bytes, meta)| Front { bytes, meta }))
+    }
+
+    /// Ticks from one place to the next.
+    pub(super) fn step_ticks(&self) -> u32 {
+        number(&self.bytes, SCALE_AT)
+    }
+
+    /// Ticks a second.
+    pub(super) fn timescale(&self) -> u32 {
+        number(&self.bytes, RATE_AT)
+    }
+
+    pub(super) fn codec(&self) -> &[u8] {
+        self.bytes.get(CODEC_AT..CODEC_AT + 4).unwrap_or_default()
+    }
+
+    /// What the stream's format says.
+    pub(super) fn format(&self) -> Option<&[u8]> {
+        let chunk = self.bytes.get(FORMAT_AT..).filter(|chunk| chunk.starts_with(b"strf"))?;
+        chunk.get(8..8 + number(chunk, 4) as usize)
+    }
+}
+
 fn read_front(source: &dyn ReadAt, size: u64) -> Result<Option<(Vec<u8>, FileMeta)>, PlanError> {
     let Some(beginning) = read(source, 0, 12.min(size), size)? else { return Ok(None) };
     if !beginning.starts_with(b"RIFF") || beginning.get(8..).is_some_and(|name| !b"AVI ".starts_with(name)) {
@@ -99,7 +131,8 @@ fn comment(mut info: &[u8]) -> Option<Result<FileMeta, PlanError>> {
 }
 
 /// What the file holds if it was closed.
-fn complete(source: &dyn ReadAt, front: &[u8], size: u64) -> io::Result<Option<Contents>> {
+pub(super) fn complete(source: &dyn ReadAt, front: &Front, size: u64) -> io::Result<Option<Contents>> {
+    let front = front.bytes.as_slice();
     let movi_size_at = front.len() - MOVI_SIZE_BEFORE_END;
     let index_at = movi_size_at as u64 + 4 + u64::from(number(front, movi_size_at));
     if number(front, FLAGS_AT) & HAS_INDEX == 0 || u64::from(number(front, RIFF_SIZE_AT)) + 8 > size {
@@ -118,8 +151,9 @@ fn complete(source: &dyn ReadAt, front: &[u8], size: u64) -> io::Result<Option<C
     Ok(is_whole.then_some(contents))
 }
 
-/// The whole pictures from `at` on, up to the first thing that is none.
-fn scan(source: &dyn ReadAt, mut at: u64, size: u64, is_mpeg4: bool) -> io::Result<Contents> {
+/// The whole pictures behind the front, up to the first thing that is none.
+pub(super) fn scan(source: &dyn ReadAt, front: &Front, size: u64) -> io::Result<Contents> {
+    let (mut at, is_mpeg4) = (front.bytes.len() as u64, front.codec() == b"DIVX");
     let mut contents = Contents::default();
     let mut window = (at, Vec::new());
     let mut peek = |from: u64, length: u64| -> io::Result<Option<Vec<u8>>> {

@@ -5,7 +5,7 @@ use crate::archive::file::{FileMeta, RecordingFile};
 use crate::archive::testing::*;
 use crate::domain::camera::Reason;
 use crate::domain::config::ContainerKind;
-use crate::domain::config::ContainerKind::{Mkv, Mp4};
+use crate::domain::config::ContainerKind::{Avi, Mkv, Mp4};
 use crate::media::Packet;
 
 fn at_us(us: i64) -> DateTime<Utc> {
@@ -200,10 +200,25 @@ fn a_stretch_over_several_files_has_exactly_the_packets_of_the_source() {
 
 #[test]
 fn other_codecs_are_stitched_too() {
-    for (extension, video, audio, kind) in
-        [("mp4", H265, AAC, Mp4), ("mp4", H265, &[], Mkv), ("mp4", MJPEG, &[], Mp4), ("mp4", MJPEG, &[], Mkv)]
-    {
+    for (extension, video, audio, kind) in [
+        ("mp4", H265, AAC, Mp4),
+        ("mp4", H265, &[], Mkv),
+        ("mp4", MJPEG, &[], Mp4),
+        ("mp4", MJPEG, &[], Mkv),
+        ("mp4", MJPEG, &[], Avi),
+    ] {
         assert_exact(&clip(extension, "13", video, audio), &[kind], 3_330_000, 10_110_000, 600);
+    }
+}
+
+#[test]
+fn what_no_mp4_holds_is_said() {
+    for kind in [Avi, Mkv] {
+        let clip = clip("avi", "2", MPEG4, &[]);
+        let place = Place::new();
+        place.record(&clip.packets, kind, 0, true);
+        let refused = place.plan(0, 2_000_000).unwrap_err();
+        assert!(matches!(&refused, ExportError::Unreadable(why) if why.contains("take the file itself")), "{refused}");
     }
 }
 

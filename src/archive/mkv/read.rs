@@ -79,6 +79,7 @@ fn parse_tracks(tracks: &[u8]) -> Option<StreamInfo> {
                 b"V_MPEG4/ISO/AVC" => VideoCodec::H264,
                 b"V_MPEGH/ISO/HEVC" => VideoCodec::H265,
                 b"V_MJPEG" => VideoCodec::Mjpeg,
+                b"V_MPEG4/ISO/ASP" => VideoCodec::Mpeg4,
                 _ => return None,
             };
             let side = |id| u32::try_from(uint(child(picture, id)?)).ok();

@@ -10,6 +10,7 @@ use crate::domain::config::{AudioMode, RecordMode};
 use crate::domain::recorder::RecorderConfig;
 use crate::domain::ring::RingBounds;
 use crate::media::PacketRing;
+use crate::media::packet::Session;
 use crate::pool::Pool;
 
 use super::*;
@@ -24,8 +25,9 @@ fn hashes(path: &Path) -> [Vec<String>; 2] {
     })
 }
 
-/// Sends 150 s through ring and recorder into files of a second and a half; gives them in order.
-fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std::path::PathBuf> {
+/// Sends a clip through ring and recorder into files of a second and a half, of which the recorder hears after each
+/// so many packets; gives them in order.
+fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path, told_after: usize) -> Vec<std::path::PathBuf> {
     let layout = Layout::parse("{camera}/%Y-%m-%dT%H%M%S").unwrap();
     let index = Index::open(root).unwrap();
     let archive = Archive::start(root, layout, SyncCadence::Never, index.clone()).unwrap();
@@ -42,6 +44,7 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
         container: kind,
         audio: AudioMode::Auto,
         encode: None,
+        shows: None,
         detects: false,
     };
     let counters = Arc::new(Counters::default());
@@ -49,7 +52,7 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
     let recorder =
         CameraRecorder::new("yard", settings, Arc::clone(&archive), pool, Arc::clone(&ring), counters.clone());
     let producer = ring.admit();
-    for packet in &clip.packets {
+    for (at, packet) in clip.packets.iter().enumerate() {
         let packet = Packet {
             session: packet.session.clone(),
             stream: packet.stream.clone(),
@@ -61,7 +64,9 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
             length_prefixed: packet.length_prefixed,
         };
         ring.push(producer, Arc::new(packet));
-        recorder.notice();
+        if (at + 1) % told_after == 0 {
+            recorder.notice();
+        }
     }
     recorder.close();
     let began = clock::monotonic();
@@ -81,7 +86,7 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path) -> Vec<std
 #[track_caller]
 fn assert_all_is_there_once(clip: &Clip, kind: ContainerKind, tracks: &[usize]) {
     let root = tempfile::tempdir().unwrap();
-    let files = record_continuously(clip, kind, root.path());
+    let files = record_continuously(clip, kind, root.path(), 1);
     assert!(files.len() > 100, "{} files", files.len());
     let source = hashes(&clip.path);
     let mut found = [Vec::new(), Vec::new()];
@@ -119,4 +124,18 @@ fn over_a_hundred_cuts_no_packet_is_missing_or_doubled_in_matroska() {
 fn over_a_hundred_cuts_no_packet_is_missing_or_doubled_where_pictures_are_reordered() {
     let clip = clip("mp4", "150", &[H264_B, &GOP].concat(), AAC);
     assert_all_is_there_once(&clip, ContainerKind::Mp4, &[0, 1]);
+}
+
+#[test]
+fn connections_that_came_and_went_before_the_disk_took_anything_are_all_recorded() {
+    let mut clip = clip("mp4", "6", &[H264, &GOP].concat(), &[]);
+    let sessions = [1, 2, 3].map(|id| Arc::new(Session::new(id)));
+    for (at, packet) in clip.packets.iter_mut().enumerate() {
+        packet.session = Arc::clone(&sessions[at / 48 % 3]);
+    }
+    clip.packets.truncate(3 * 48);
+    let root = tempfile::tempdir().unwrap();
+    let files = record_continuously(&clip, ContainerKind::Mp4, root.path(), usize::MAX);
+    let found: Vec<String> = files.iter().flat_map(|file| hashes(file)[0].clone()).collect();
+    assert_eq!(found, hashes(&clip.path)[0][..3 * 48]);
 }

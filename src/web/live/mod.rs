@@ -121,14 +121,12 @@ pub fn keep_little_unsent(connection: &dyn Any, _: &mut Extensions) {
 /// Live video: a WebSocket that sends fragmented MP4 without being asked, from the newest keyframe on. Each message
 /// is binary; the first is `ftyp` and `moov`, and so is one behind which another stream begins (after a reconnect, or
 /// with another size or codec). Whoever is too slow goes on at the next keyframe. `mime` of the camera says what comes.
-#[utoipa::path(get, path = "/api/cameras/{name}/live", tag = "live", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}/live", tag = "live", responses(
     (status = 101, description = "binary messages: `ftyp` and `moov`, then fragments"),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the camera sends what no browser plays as MP4; `live.mjpeg` is there", body = Problem, content_type = "application/problem+json"),
-    (status = 426, description = "not asked for as a WebSocket", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "the camera does not run, or too many look already", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 409, description = "the camera sends what no browser plays as MP4; `live.mjpeg` is there"),
+    (status = 426, description = "not asked for as a WebSocket"),
+    (status = 503, description = "the camera does not run, or too many look already"),
 ))]
 pub async fn video(
     state: web::Data<AppState>,
@@ -184,13 +182,11 @@ impl Source for VideoSource {
 
 /// Live stills: each keyframe of the camera as a JPEG, no wider than 1280 pixels, and all pictures of a camera that
 /// sends JPEGs, as they are. Multipart, as `<img>` takes it; asked for as a WebSocket, each message is a JPEG.
-#[utoipa::path(get, path = "/api/cameras/{name}/live.mjpeg", tag = "live", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}/live.mjpeg", tag = "live", responses(
     (status = 101, description = "binary messages: JPEGs"),
     (status = 200, description = "JPEGs without an end", content_type = "multipart/x-mixed-replace", body = Vec<u8>),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "the camera does not run, or too many look already", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 503, description = "the camera does not run, or too many look already"),
 ))]
 pub async fn stills(
     state: web::Data<AppState>,
@@ -215,13 +211,11 @@ pub async fn stills(
 /// What the detector sees, live: four panes (the picture, what is compared, what differs, and where something moves,
 /// with boxes, zones and masks) and a strip with its state and the cause of its decision. At most five pictures a second,
 /// drawn while somebody looks.
-#[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "live", params(
-    ("name" = String, Path, description = "the stem of the camera's file"),
-), responses(
+#[utoipa::path(get, path = "/api/cameras/{name}/inspect.mjpeg", tag = "live", responses(
     (status = 200, description = "JPEGs without an end", content_type = "multipart/x-mixed-replace", body = Vec<u8>),
-    (status = 404, description = "no such camera", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the camera detects nothing", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "the camera does not run, or too many look already", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "no such camera"),
+    (status = 409, description = "the camera detects nothing"),
+    (status = 503, description = "the camera does not run, or too many look already"),
 ))]
 pub async fn panes(
     state: web::Data<AppState>,

@@ -11,13 +11,16 @@ use super::html::{Text, Time};
 use super::tables::{empty, head, words};
 use crate::clock;
 use crate::domain::access::Right;
-use crate::domain::camera::{CameraState, CameraStatus};
+use crate::domain::camera::{CameraState, CameraStatus, GapCause};
 use crate::domain::recording::{Gap, RecordingQuery};
 use crate::web::doors::Who;
 use crate::web::{AppState, Problem, camera_files};
 
+const DAY: TimeDelta = TimeDelta::days(1);
 /// Most gaps of a day that are counted.
 const MOST_GAPS: u32 = 1000;
+/// Most of them that a camera's page lists.
+const MOST_LISTED: usize = 20;
 
 /// May they change cameras?
 pub fn is_admin(who: &Who) -> bool {
@@ -31,7 +34,11 @@ pub async fn list(state: &AppState, who: &Who) -> String {
     if cameras.is_empty() {
         return empty(is_admin);
     }
-    let gaps = missing_s(state, who, None).await;
+    let now = clock::utc_now();
+    let mut missing: HashMap<String, i64> = HashMap::new();
+    for gap in gaps_of_day(state, who, None, now).await {
+        *missing.entry(gap.camera.clone()).or_default() += seconds_within(&gap, now - DAY, now);
+    }
     let mut columns =
         vec!["Camera", "State", "Picture", "fps", "kbit/s", "Crashes", "Reconnects", "Missing, 24 h", "Recording"];
     columns.extend(is_admin.then_some("Do"));
@@ -50,7 +57,7 @@ pub async fn list(state: &AppState, who: &Who) -> String {
             camera.bitrate / 1000,
             camera.restarts,
             camera.reconnects,
-            duration(gaps.get(&camera.name).copied().unwrap_or_default()),
+            duration(missing.get(&camera.name).copied().unwrap_or_default()),
             if camera.recording { "yes" } else { "" },
         );
         if is_admin {
@@ -92,23 +99,48 @@ fn buttons(camera: &CameraStatus) -> String {
     }
 }
 
-/// Seconds that are missing of the last day, by camera.
-async fn missing_s(state: &AppState, who: &Who, camera: Option<&str>) -> HashMap<String, i64> {
-    let now = clock::utc_now();
-    let from = now - TimeDelta::days(1);
+/// What is missing of the day before `now`, the newest first.
+async fn gaps_of_day(state: &AppState, who: &Who, camera: Option<&str>, now: DateTime<Utc>) -> Vec<Gap> {
     let query = RecordingQuery {
         camera: camera.map(str::to_owned),
         among: who.cameras().list(),
-        from: Some(from),
+        from: Some(now - DAY),
         limit: MOST_GAPS,
         ..RecordingQuery::default()
     };
-    let gaps = state.ask(move |index| index.gaps(&query)).await.map(|page| page.items).unwrap_or_default();
-    let mut missing = HashMap::new();
-    for gap in gaps {
-        *missing.entry(gap.camera.clone()).or_default() += seconds_within(&gap, from, now);
+    state.ask(move |index| index.gaps(&query)).await.map(|page| page.items).unwrap_or_default()
+}
+
+/// What is missing of a camera's day, as a table.
+fn gap_table(gaps: &[Gap], now: DateTime<Utc>) -> String {
+    if gaps.is_empty() {
+        return "<p class=\"good\">Nothing is missing of what should have been recorded.</p>\n".to_owned();
     }
-    missing
+    let mut out = head(&["From", "Length", "Why"]);
+    for gap in gaps.iter().take(MOST_LISTED) {
+        let length = duration((gap.end.unwrap_or(now) - gap.start).num_seconds().max(1));
+        let goes_on = if gap.end.is_none() { ", goes on" } else { "" };
+        let _ =
+            writeln!(out, "<tr><td>{}</td><td>{length}{goes_on}</td><td>{}</td></tr>", Time(gap.start), why(gap.cause));
+    }
+    out.push_str("</tbody></table></div>\n");
+    if gaps.len() > MOST_LISTED {
+        let _ = writeln!(out, "<p class=\"muted\">And {} more before.</p>", gaps.len() - MOST_LISTED);
+    }
+    out
+}
+
+/// A gap's cause in a person's words, and what to do.
+fn why(cause: GapCause) -> &'static str {
+    match cause {
+        GapCause::Reload => "its file was changed, and it started anew",
+        GapCause::Disconnected => "no connection (the camera, its power, the network)",
+        GapCause::DiskTooSlow => "the disk could not keep up",
+        GapCause::DiskError => "the disk took nothing (full, read-only or broken)",
+        GapCause::Encoder => "encoding failed, or could not keep up (record.encode)",
+        GapCause::Crash => "a part of Tarsier crashed (the log says where)",
+        GapCause::Down => "Tarsier did not run",
+    }
 }
 
 fn seconds_within(gap: &Gap, from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
@@ -130,7 +162,9 @@ fn duration(seconds: i64) -> String {
 pub async fn one(state: &AppState, who: &Who, name: &str) -> Result<String, Problem> {
     let entry = state.camera(who, name)?;
     let camera = entry.status();
-    let missing = missing_s(state, who, Some(name)).await.get(name).copied().unwrap_or_default();
+    let now = clock::utc_now();
+    let gaps = gaps_of_day(state, who, Some(name), now).await;
+    let missing = gaps.iter().map(|gap| seconds_within(gap, now - DAY, now)).sum();
     let is_admin = is_admin(who);
     let shown = Text(name);
     let mut out = format!(
@@ -183,7 +217,12 @@ pub async fn one(state: &AppState, who: &Who, name: &str) -> Result<String, Prob
         "</div>\n<h2>The last 24 hours</h2>\n<div class=\"strips\"><canvas class=\"strip-canvas\" id=\"day\" role=\"img\" \
          aria-label=\"{shown}, the last 24 hours\"></canvas></div>\n<p class=\"legend\" aria-hidden=\"true\">\
          <span class=\"is-recording\">recorded</span><span class=\"is-motion\">how much moved</span>\
-         <span class=\"is-event\">event</span><span class=\"is-gap\">missing</span></p>"
+         <span class=\"is-event\">event</span><span class=\"is-gap\">missing</span></p>\n\
+         <h3 id=\"rate-title\">Bit rate of the recordings</h3>\n\
+         <div class=\"strips\"><canvas class=\"rate-canvas\" id=\"rate\" role=\"img\" aria-labelledby=\"rate-title\" \
+         aria-describedby=\"rate-says\"></canvas></div>\n<p class=\"muted\" id=\"rate-says\"></p>\n\
+         <h3>Missing</h3>\n<section id=\"gaps\" aria-label=\"Missing\">{}</section>",
+        gap_table(&gaps, now)
     );
     if is_admin {
         out.push_str(&editor(state, name).await);
@@ -256,7 +295,6 @@ pub fn first(who: &Who) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::camera::GapCause;
 
     #[test]
     fn what_is_missing_counts_within_the_day() {

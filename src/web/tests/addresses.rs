@@ -5,17 +5,22 @@ use super::*;
 #[test]
 fn the_document_lists_the_routes_and_nothing_else() {
     let document = serde_json::to_value(openapi::Document::openapi()).unwrap();
-    let mut documented = BTreeSet::new();
+    let (mut documented, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let keys: BTreeSet<String> = operation["parameters"]
                 .as_array()
                 .into_iter()
                 .flatten()
+                .map(|parameter| match parameter["$ref"].as_str() {
+                    Some(shared) => document.pointer(shared.trim_start_matches('#')).expect("it is there"),
+                    None => parameter,
+                })
                 .filter(|parameter| parameter["in"] == "query")
                 .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
                 .collect();
             documented.insert((method.to_uppercase(), path.clone(), keys));
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}: another is called so");
         }
     }
     let routed: BTreeSet<_> = ROUTES

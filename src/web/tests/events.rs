@@ -136,7 +136,7 @@ fn a_picture_that_cannot_be_taken_says_why() {
     ];
     for path in &broken {
         // Bytes that are no video.
-        let detail = served.get(path).problem(500);
+        let detail = served.get(path).problem(409);
         assert!(detail.contains(&recording.path) && detail.contains("damaged"), "{detail}");
     }
     std::fs::remove_file(served.archive().join(&recording.path)).unwrap();

@@ -6,6 +6,7 @@ import { ask } from './api.js';
 import { all, el, one, toast } from './dom.js';
 import { keepFresh } from './fresh.js';
 import { keys } from './keys.js';
+import { drawRates, ratesOf, told } from './rate.js';
 import { rowsOf } from './rows.js';
 import { draw } from './strip.js';
 
@@ -16,20 +17,34 @@ const DAY_MS = 86400 * 1000;
 /* ---- state and day ---- */
 
 const canvas = one('#day');
+const rate = one('#rate');
+/** So many pages of recordings a day: a thousand each. */
+const PAGES = 10;
 let day = null;
+
+function drawDay() {
+  if (!day) return;
+  draw(canvas, day.view, day.data, null);
+  drawRates(rate, day.view, day.rates);
+}
 
 async function showDay() {
   const view = { from: Date.now() - DAY_MS, to: Date.now() };
-  day = { view, data: await rowsOf(camera, view) };
-  canvas.setAttribute('aria-label', `${camera}, the last 24 hours: ${day.data.recordings.length} recordings, `
-    + `${day.data.events.length} events, ${day.data.gaps.length} gaps`);
-  draw(canvas, day.view, day.data, null);
+  const data = await rowsOf(camera, view, PAGES);
+  day = { view, data, rates: ratesOf(data.recordings) };
+  canvas.setAttribute('aria-label', `${camera}, the last 24 hours: ${data.recordings.length} recordings, `
+    + `${data.events.length} events, ${data.gaps.length} gaps`);
+  one('#rate-says').textContent = told(day.rates);
+  drawDay();
 }
 
-new ResizeObserver(() => { if (day) draw(canvas, day.view, day.data, null); }).observe(canvas);
+new ResizeObserver(drawDay).observe(canvas);
+// The theme's colours are in the drawings.
+new MutationObserver(() => requestAnimationFrame(drawDay)).observe(document.documentElement, { attributes: true });
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => requestAnimationFrame(drawDay));
 showDay().catch((problem) => toast(problem.message, 'bad'));
 
-keepFresh('#state', (event) => {
+keepFresh('#state, #gaps', (event) => {
   if (event.event === 'camera_removed' && event.camera === camera) location.href = '/cameras';
   if (event.camera === camera && ['recording_closed', 'motion_ended', 'gap'].includes(event.event)) showDay().catch(() => {});
   return event.camera === camera;

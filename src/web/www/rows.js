@@ -12,18 +12,31 @@ export const iso = (ms) => new Date(ms).toISOString();
 export const span = (row) => ({ ...row, from: time(row.start), to: row.end === null ? Date.now() : time(row.end) });
 export const nothing = () => ({ recordings: [], events: [], gaps: [], score: { from: 0, step: SECOND, points: [] } });
 
-/** Recordings, events, gaps and score of a camera in a view, `{from, to}` in milliseconds. */
-export async function rowsOf(name, view) {
+/** Rows of recordings, over so many pages at most. */
+async function recordingsOf(query, pages) {
+  const rows = [];
+  let cursor = '';
+  for (let page = 0; page < pages; page += 1) {
+    const { recordings, next } = await get(`/api/recordings?${query}&limit=${ROWS}${cursor}`, { quiet: true });
+    rows.push(...recordings);
+    if (next === null) break;
+    cursor = `&cursor=${encodeURIComponent(next)}`;
+  }
+  return rows;
+}
+
+/** Recordings (of so many pages), events, gaps and score of a camera in a view, `{from, to}` in milliseconds. */
+export async function rowsOf(name, view, pages = 1) {
   const query = `camera=${encodeURIComponent(name)}&from=${iso(view.from)}&to=${iso(view.to)}`;
   const quiet = { quiet: true };
   const [recordings, events, gaps, score] = await Promise.all([
-    get(`/api/recordings?${query}&limit=${ROWS}`, quiet),
+    recordingsOf(query, pages),
     get(`/api/events?${query}&limit=${ROWS}`, quiet),
     get(`/api/gaps?${query}&limit=${ROWS}`, quiet),
     get(`/api/cameras/${encodeURIComponent(name)}/score?from=${iso(view.from)}&to=${iso(view.to)}`, quiet),
   ]);
   return {
-    recordings: recordings.recordings.map(span).reverse(),
+    recordings: recordings.map(span).reverse(),
     events: events.events.map(span),
     gaps: gaps.gaps.map(span),
     score: { from: time(score.from), step: score.step_s * SECOND, points: score.score },
