@@ -115,6 +115,9 @@ impl Confirmer {
     pub fn ask(&self, request: Request) {
         let mut queue = self.waiting.lock();
         let of_camera = queue.requests.iter().filter(|waiting| waiting.camera == request.camera).count();
+        if queue.is_over {
+            return;
+        }
         if queue.requests.len() >= MOST_WAITING || of_camera >= MOST_OF_A_CAMERA {
             drop(queue);
             request.is_dropped();
@@ -126,15 +129,20 @@ impl Confirmer {
         drop(queue);
         self.waiting.changed.notify_all();
     }
-}
 
-impl Drop for Confirmer {
-    fn drop(&mut self) {
+    /// Nothing is asked or written down any more. Does not wait for a model that is at work.
+    pub fn stop(&self) {
         let mut queue = self.waiting.lock();
         queue.requests.clear();
         queue.is_over = true;
         drop(queue);
         self.waiting.changed.notify_all();
+    }
+}
+
+impl Drop for Confirmer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -233,7 +241,13 @@ impl Worker {
             self.found.pop_first();
         }
         tracing::info!(camera, event, found = classes_of(&found).join(","), "a model looked at an event");
+        // The index that was closed in order stays so.
+        let queue = self.waiting.lock();
+        if queue.is_over {
+            return;
+        }
         self.index.confirm_event(*event, found.clone());
+        drop(queue);
         self.registry.tell(Event::Found { camera: camera.clone(), id: *event, start: *start, found });
     }
 }

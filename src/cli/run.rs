@@ -74,7 +74,8 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
     let mut shared = Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone());
     shared.backgrounds = Some(Arc::clone(&backgrounds));
     let confirmer = Confirmer::start(archive.index().clone(), Arc::clone(&registry));
-    shared.confirmer = Some(Arc::new(confirmer.context("cannot start the thread that asks models")?));
+    let confirmer = Arc::new(confirmer.context("cannot start the thread that asks models")?);
+    shared.confirmer = Some(Arc::clone(&confirmer));
     let shared = Arc::new(shared);
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
@@ -102,6 +103,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         anyhow::Ok(())
     });
     backgrounds.stop();
+    confirmer.stop();
     archive.stop();
     if let Err(error) = served {
         tracing::error!("{error:#}");
