@@ -42,7 +42,7 @@ pub async fn list(state: &AppState, who: &Who) -> String {
     let mut columns =
         vec!["Camera", "State", "Picture", "fps", "kbit/s", "Crashes", "Reconnects", "Missing, 24 h", "Recording"];
     columns.extend(is_admin.then_some("Do"));
-    let mut out = head(&columns);
+    let mut out = head("Cameras", &columns);
     for camera in &cameras {
         let name = Text(&camera.name);
         let _ = write!(
@@ -63,7 +63,8 @@ pub async fn list(state: &AppState, who: &Who) -> String {
         if is_admin {
             let _ = write!(
                 out,
-                "<td class=\"actions\">{}<a class=\"button\" href=\"/cameras/{name}#config\">Edit</a></td>",
+                "<td><div class=\"actions\">{}<a class=\"button\" href=\"/cameras/{name}#config\" \
+                 aria-label=\"Edit {name}\">Edit</a></div></td>",
                 buttons(camera)
             );
         }
@@ -116,7 +117,7 @@ fn gap_table(gaps: &[Gap], now: DateTime<Utc>) -> String {
     if gaps.is_empty() {
         return "<p class=\"good\">Nothing is missing of what should have been recorded.</p>\n".to_owned();
     }
-    let mut out = head(&["From", "Length", "Why"]);
+    let mut out = head("What is missing", &["From", "Length", "Why"]);
     for gap in gaps.iter().take(MOST_LISTED) {
         let length = duration((gap.end.unwrap_or(now) - gap.start).num_seconds().max(1));
         let goes_on = if gap.end.is_none() { ", goes on" } else { "" };
