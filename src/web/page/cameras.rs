@@ -45,14 +45,15 @@ pub async fn list(state: &AppState, who: &Who) -> String {
     let mut out = head("Cameras", &columns);
     for camera in &cameras {
         let name = Text(&camera.name);
+        let picture = camera.codec.as_deref().zip(camera.resolution.as_deref());
+        let picture = picture.map(|(codec, size)| format!("{codec} {size}")).unwrap_or_default();
         let _ = write!(
             out,
             "<tr data-camera=\"{name}\"><th scope=\"row\"><a href=\"/cameras/{name}\">{name}</a></th><td>{}</td>\
-             <td>{} {}</td><td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
+             <td>{}</td><td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
              <td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td>",
             told(camera),
-            Text(camera.codec.as_deref().unwrap_or("")),
-            Text(camera.resolution.as_deref().unwrap_or("")),
+            Text(&picture),
             camera.fps,
             camera.bitrate / 1000,
             camera.restarts,
