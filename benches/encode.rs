@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use tarsier::domain::config::EncodeConfig;
+use tarsier::domain::config::{EncodeConfig, OverlayKind};
 use tarsier::domain::stream::VideoCodec;
 use tarsier::domain::timezone::Zone;
 use tarsier::media::packet::Session;
@@ -21,8 +21,14 @@ fn main() {
     println!("| recordings | CPU ms a picture | of decoding alone | Mbit/s |");
     println!("|---|--:|--:|--:|");
     let packets = packets();
-    let plain = EncodeConfig { codec: VideoCodec::H264, scale_to: None, frame_rate: None, overlay: false, quality: 70 };
-    let half = EncodeConfig { scale_to: Some((1280, 720)), overlay: true, ..plain };
+    let plain = EncodeConfig {
+        codec: VideoCodec::H264,
+        scale_to: None,
+        frame_rate: None,
+        overlay: OverlayKind::Nothing,
+        quality: 70,
+    };
+    let half = EncodeConfig { scale_to: Some((1280, 720)), overlay: OverlayKind::Words, ..plain };
     let jobs: Vec<(&str, Option<EncodeConfig>)> = vec![
         ("decoded only", None),
         ("h264", Some(plain)),
@@ -61,8 +67,14 @@ fn run(packets: &[Arc<Packet>], encode: Option<EncodeConfig>) -> usize {
         packets.iter().for_each(|packet| decoder.decode(packet, &mut |_| {}).expect("a whole clip"));
         return packets.iter().map(|packet| packet.data().len()).sum();
     };
-    let settings =
-        TranscoderSettings { encode, needs_rate: false, from_us: None, camera: "camera".to_owned(), zone: Zone::UTC };
+    let settings = TranscoderSettings {
+        encode,
+        needs_rate: false,
+        from_us: None,
+        camera: "camera".to_owned(),
+        zone: Zone::UTC,
+        shows: None,
+    };
     let mut transcoder = Transcoder::new(settings);
     let mut bytes = 0;
     for packet in packets {

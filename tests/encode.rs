@@ -72,6 +72,7 @@ fn recordings_are_encoded_as_asked_with_their_pre_alarm() {
         )
         .camera("divx", &camera("encode: { codec: mpeg4, frame_rate: 20, scale_to: 640x480, overlay: true }"))
         .camera("jpeg", &camera(&format!("encode: {{ codec: mjpeg, {READABLE} }}")))
+        .camera("marked", &marked(&camera(&format!("encode: {{ overlay: detection, {READABLE} }}"))))
         .start();
     let onset = clip.motion_frames()[0].start;
     let recorded = |camera: &str| -> (RecordingRow, PathBuf) {
@@ -126,7 +127,33 @@ fn recordings_are_encoded_as_asked_with_their_pre_alarm() {
     assert!(black_pixels(&still, 640) > 2000 && black_pixels(&moving, 640) > 2000, "the first line is there");
     assert!(red_pixels(&still, 640) < 20, "nothing moves before the trigger");
     assert!(red_pixels(&moving, 640) > 500, "motion is written into the picture");
-    assert_eq!(server.stats("yard").connections, 4);
+
+    // What the detector saw: nothing before the motion, and then a box around the white thing.
+    let (row, path) = recorded("marked");
+    let before = row.pre_alarm_s.unwrap();
+    let (still, moving) = (picture(&path, before - 2.0), picture(&path, before + 1.0));
+    let thing = |picture: &[u8]| columns(picture, |[red, green, blue]| red > 200 && green > 200 && blue > 200);
+    let green = |picture: &[u8]| columns(picture, |[red, green, blue]| red < 150 && green > 170 && blue < 150);
+    assert_eq!(green(&still), [0; 0]);
+    let blue = columns(&still, |[red, green, blue]| red < 110 && green < 180 && blue > 190);
+    assert!(blue.len() > 200, "the zone is drawn where nothing moves, too: {} columns", blue.len());
+    let (thing, green) = (thing(&moving), green(&moving));
+    let (left, right) = (thing[0], *thing.last().unwrap());
+    let edge = |at: usize| green.iter().any(|column| column.abs_diff(at) <= 12);
+    assert!(edge(left) && edge(right), "the thing is from {left} to {right}, green is in {green:?}");
+    assert_eq!(server.stats("yard").connections, 5);
+}
+
+/// The camera with `adaptive` and a zone in which the clip's thing moves.
+fn marked(yaml: &str) -> String {
+    let zone = "zones: [{ name: path, polygon: [[0, 0.45], [0.99, 0.45], [0.99, 0.85], [0, 0.85]] }]";
+    yaml.replace("detect: { ", &format!("detect: {{ algorithm: adaptive, {zone}, "))
+}
+
+/// Columns of the lower half of a picture of 320x240 that hold such a pixel more than once.
+fn columns(picture: &[u8], is_such: impl Fn([u8; 3]) -> bool) -> Vec<usize> {
+    let (pixels, _) = picture[3 * 320 * 112..].as_chunks::<3>();
+    (0..320).filter(|x| pixels.iter().skip(*x).step_by(320).filter(|pixel| is_such(**pixel)).count() > 1).collect()
 }
 
 #[test]

@@ -24,14 +24,16 @@ use crate::archive::recorder::{CameraRecorder, RecorderSettings};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause, Reason};
-use crate::domain::config::{CameraConfig, RecordMode};
+use crate::domain::config::{CameraConfig, OverlayKind, RecordMode};
 use crate::domain::missing::{Missing, OpenGap};
 use crate::domain::recorder::RecorderConfig;
 use crate::domain::recording::MotionEvent;
 use crate::domain::ring::RingBounds;
 use crate::domain::source_url::SourceKind;
 use crate::media::PacketRing;
+use crate::media::looks::Looks;
 use crate::media::packet::Session;
+use crate::media::transcode::Shown;
 
 const TICK: Duration = Duration::from_millis(250);
 const STOPPING_TICK: Duration = Duration::from_millis(20);
@@ -39,6 +41,8 @@ const STOPPING_TICK: Duration = Duration::from_millis(20);
 const RING_SLACK: Duration = Duration::from_secs(10);
 /// Likewise for a file that is not played in real time: rare pictures may wait in the decoder for so long.
 const FILE_RING_SLACK: Duration = Duration::from_secs(60);
+/// What the detector saw is kept for so much longer than its pictures: encoding may be behind as well.
+const LOOKS_SLACK: Duration = Duration::from_secs(10);
 /// Bound on the ring of a stream that is only looked at.
 const DETECT_RING_BYTES: u64 = 16 << 20;
 /// A crash stays in the published `error` for so long after the part is back.
@@ -245,6 +249,7 @@ impl CameraActor {
             container: config.record.container,
             audio: config.record.audio,
             encode: config.record.encode,
+            shows: shown(&config, keep, detect.is_some()),
             detects: config.detect.enabled,
         };
         let recorder = CameraRecorder::new(
@@ -332,6 +337,7 @@ impl CameraActor {
             ring: Arc::clone(&looked_at.ring),
             // A file begins where it begins, and not where it was left.
             backgrounds: self.shared.backgrounds.clone().filter(|_| self.config.source.kind() != SourceKind::File),
+            looks: self.recorder.0.looks().cloned(),
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
             writer: None,
@@ -621,6 +627,14 @@ impl CameraActor {
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+/// What is drawn of the detection, where that is wanted.
+fn shown(config: &CameraConfig, keep: Duration, own_stream: bool) -> Option<Shown> {
+    let overlay = config.record.encode.map(|encode| encode.overlay);
+    let looks = || Arc::new(Looks::new(keep + LOOKS_SLACK, own_stream));
+    (overlay == Some(OverlayKind::Detection) && config.detect.enabled)
+        .then(|| Shown { looks: looks(), zones: config.detect.zones.clone() })
 }
 
 fn bounds(keep: Duration, max_bytes: u64) -> RingBounds {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
 use super::guard::{CameraPart, guarded};
-use super::looker::{Change, Look, Looker, Seen};
+use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{Alarm, CameraEntry, Registry};
 use crate::archive::backgrounds::Backgrounds;
@@ -25,6 +25,7 @@ use crate::domain::recording::MotionEvent;
 use crate::domain::score::Score;
 use crate::domain::tamper::TamperChange;
 use crate::media::PacketRing;
+use crate::media::looks::{Looks, Seen};
 use crate::media::packet::Session;
 use crate::pool::Pool;
 
@@ -55,6 +56,8 @@ pub struct DetectorActor {
     pub ring: Arc<PacketRing>,
     /// What was known of the scene before; None: each connection is a new scene.
     pub backgrounds: Option<Arc<Backgrounds>>,
+    /// Who draws what was seen finds it there; None: nobody does.
+    pub looks: Option<Arc<Looks>>,
     /// It looks at another stream than the one that is recorded.
     pub own_stream: bool,
     pub pool: Pool,
@@ -295,6 +298,10 @@ impl DetectorActor {
         counters.frames_skipped.fetch_add(look.skipped, Ordering::Relaxed);
         if let Some(fault) = look.fault {
             tracing::warn!(cause = fault, "a picture could not be decoded; detection goes on with the next");
+        }
+        // Before anything is told: who waits for the looking to have passed a picture finds what was seen in it.
+        if let Some(looks) = &self.looks {
+            looks.add(&look.seen);
         }
         for (session, change) in &look.tampering {
             self.publish_tampering(session, *change);

@@ -19,6 +19,7 @@ use crate::failpoint;
 use crate::media::decode::{LumaDecoder, LumaView};
 use crate::media::detect::{Detector, Score};
 use crate::media::glimpse::Glimpse;
+use crate::media::looks::Seen;
 use crate::media::packet::Session;
 use crate::media::picture::{Picture, ToBgr};
 use crate::media::{Packet, PacketRing};
@@ -121,16 +122,6 @@ pub struct Change {
     pub seq: u64,
     pub motion: MotionChange,
     /// What the picture that decided was found to show; of an end, nothing.
-    pub finding: Finding,
-}
-
-/// How much of a picture changed.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub session: Arc<Session>,
-    pub pts_us: i64,
-    /// Of the picture.
-    pub share: f64,
     pub finding: Finding,
 }
 

@@ -29,8 +29,9 @@ use crate::domain::ring::Read;
 use crate::domain::schedule::Schedule;
 use crate::domain::stream::Track;
 use crate::failpoint;
+use crate::media::looks::Looks;
 use crate::media::packet::Session;
-use crate::media::transcode::TranscoderSettings;
+use crate::media::transcode::{Shown, TranscoderSettings};
 use crate::media::{Packet, PacketRing};
 use crate::pool::{Pool, panic_text};
 
@@ -47,11 +48,13 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// A recording that turns out to have begun so much earlier is told anew.
 const WORTH_TELLING: TimeDelta = TimeDelta::milliseconds(100);
+/// What is drawn on waits for so long for the detector to look at it.
+const LOOK_AT_MOST_US: i64 = 1_000_000;
 /// A detector that is further behind is as good as down.
 const HOPELESS_LAG_US: i64 = 8_000_000;
 
 /// How a camera is recorded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RecorderSettings {
     pub decisions: RecorderConfig,
     /// Where one of its rules holds, it says the mode.
@@ -60,6 +63,8 @@ pub struct RecorderSettings {
     pub audio: AudioMode,
     /// None: what the camera sends is stored as it is.
     pub encode: Option<EncodeConfig>,
+    /// What the detector sees, to be drawn into what is encoded.
+    pub shows: Option<Shown>,
     /// Is there a detector whose progress has to be waited for?
     pub detects: bool,
 }
@@ -354,6 +359,11 @@ impl CameraRecorder {
         self.notice();
     }
 
+    /// Where the detector has to put what it sees; None: nobody wants to know.
+    pub fn looks(&self) -> Option<&Arc<Looks>> {
+        self.settings.shows.as_ref().map(|shown| &shown.looks)
+    }
+
     /// Is what was open when this session ended finished?
     pub fn has_ended(&self, session: u64) -> bool {
         self.ended_session.load(Ordering::Acquire) >= session
@@ -623,6 +633,9 @@ impl CameraRecorder {
                     packet
                 }
             };
+            if self.waits_for_look(state, seq) {
+                return Progress::CaughtUp;
+            }
             if packet.track == Track::Video {
                 state.video_dts_us = packet.dts_us();
             }
@@ -659,6 +672,19 @@ impl CameraRecorder {
                 return later.into();
             }
         }
+    }
+
+    /// Is the packet to be drawn on, and the detector about to look at it? It is not waited for where it is far behind or
+    /// at the end, and never with a decision to be answered: that asks for all that was passed before it.
+    fn waits_for_look(&self, state: &State, seq: u64) -> bool {
+        self.settings.shows.is_some()
+            && self.settings.detects
+            && !self.detector_is_down.load(Ordering::Relaxed)
+            && state.sightings.is_empty()
+            && state.ended_session.is_none()
+            && state.detector_passed.is_some_and(|passed| passed <= seq)
+            && self.ring.lag_us(seq).is_some_and(|lag_us| lag_us < LOOK_AT_MOST_US)
+            && !lock(&self.inbox).close
     }
 
     /// The session and sequence at which recording has to begin although nothing triggered, if it has to.
@@ -718,6 +744,7 @@ impl CameraRecorder {
             encode,
             needs_rate: self.settings.container == ContainerKind::Avi,
             from_us: state.encoded_to.take().filter(|(session, _)| *session == packet.session.id).map(|(_, us)| us),
+            shows: self.settings.shows.clone(),
             camera: self.camera.clone(),
             zone: self.archive.layout.zone(),
         };

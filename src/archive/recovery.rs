@@ -148,13 +148,14 @@ fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> R
         let before = left.gap.replace(OpenGap { since, cause });
         before.and_then(|before| before.ended(&camera, since)).into_iter().for_each(|gap| index.add_gap(gap));
     }
+    let mut changes = Vec::new();
     for row in index.open_recordings()? {
         let left = remains.entry(row.camera.clone()).or_default();
         let start = row.start;
-        let end = repair_row(root, index, row, report);
+        let Mended { end, change } = mend(root, index, row, report);
         left.recorded = left.recorded.max(Some((start, end)));
+        changes.push(change);
     }
-    end_events(index)?;
     for (camera, left) in remains {
         let after = after_last_life(left, index.covered_to(&camera)?, index.alive_before());
         let Some((gap, before_to)) = after else { continue };
@@ -163,7 +164,34 @@ fn try_repair_open(root: &Path, index: &Index, report: &mut RecoveryReport) -> R
         before.into_iter().for_each(|gap| index.add_gap(gap));
         index.set_open_gap(&camera, Some((gap.since, gap.cause)));
     }
-    Ok(())
+    // After the gaps: a disk that takes some of it and then no more must not leave a recording that is over and nothing
+    // that tells what follows it.
+    changes.into_iter().for_each(|change| change.make(index));
+    end_events(index)
+}
+
+/// What became of the file of a row.
+struct Mended {
+    /// Where it ends.
+    end: DateTime<Utc>,
+    change: RowChange,
+}
+
+/// What its row has to say now.
+enum RowChange {
+    Put(Recording),
+    Remove(i64),
+    Nothing,
+}
+
+impl RowChange {
+    fn make(self, index: &Index) {
+        match self {
+            RowChange::Put(row) => index.put(row),
+            RowChange::Remove(id) => index.remove(id),
+            RowChange::Nothing => {}
+        }
+    }
 }
 
 /// Ends the events that went on when the process ended: with the last recording that holds some of them.
@@ -181,18 +209,17 @@ fn end_events(index: &Index) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// Makes the file of a row whole and brings the row up to what the file says. Returns where it ends.
-fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryReport) -> DateTime<Utc> {
+/// Makes the file of a row whole. The row is changed by the caller.
+fn mend(root: &Path, index: &Index, row: Recording, report: &mut RecoveryReport) -> Mended {
     report.files += 1;
     let path = match paths::inside(root, &row.path) {
         Ok(path) => path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::warn!(camera = %row.camera, "the recording {} is gone: its row is dropped", row.path);
-            index.remove(row.id);
             report.dropped += 1;
-            return row.start;
+            return Mended { end: row.start, change: RowChange::Remove(row.id) };
         }
-        Err(error) => return give_up(root, index, row, &error.to_string(), report),
+        Err(error) => return give_up(root, row, &error.to_string(), report),
     };
     match file::repair(&path) {
         Ok(Some(repaired)) => {
@@ -204,24 +231,23 @@ fn repair_row(root: &Path, index: &Index, row: Recording, report: &mut RecoveryR
             if !repaired.already_complete {
                 lost(index, &row, end, report);
             }
-            index.put(Recording {
+            let row = Recording {
                 start,
                 end: Some(end),
                 bytes: repaired.bytes,
                 pre_alarm_s: row.pre_alarm_s.or(repaired.meta.pre_alarm_s),
                 complete: true,
                 ..row
-            });
-            end
+            };
+            Mended { end, change: RowChange::Put(row) }
         }
         Ok(None) => {
             tracing::info!(camera = %row.camera, "the recording {} held no packet and is deleted", row.path);
             lost(index, &row, row.start, report);
-            index.remove(row.id);
             report.empty += 1;
-            row.start
+            Mended { end: row.start, change: RowChange::Remove(row.id) }
         }
-        Err(error) => give_up(root, index, row, &error.to_string(), report),
+        Err(error) => give_up(root, row, &error.to_string(), report),
     }
 }
 
@@ -244,7 +270,7 @@ fn count(path: &str, repaired: &Repaired, report: &mut RecoveryReport) {
 }
 
 /// The row says that its file is not whole, and ends where the file was last written.
-fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut RecoveryReport) -> DateTime<Utc> {
+fn give_up(root: &Path, row: Recording, why: &str, report: &mut RecoveryReport) -> Mended {
     report.failed(format!("the recording {} of {} cannot be made whole: {why}", row.path, row.camera));
     let metadata = fs::symlink_metadata(root.join(&row.path)).ok();
     let written = metadata.as_ref().and_then(|metadata| metadata.modified().ok()).map(DateTime::<Utc>::from);
@@ -253,10 +279,9 @@ fn give_up(root: &Path, index: &Index, row: Recording, why: &str, report: &mut R
     let held = found.map(|found| row.start + (found.end - found.meta.start)).min(written);
     let end = row.end.or(held).or(written).unwrap_or(row.start).max(row.start);
     let bytes = metadata.map_or(row.bytes, |metadata| metadata.len());
-    if row.end.is_none() || row.complete || row.bytes != bytes {
-        index.put(Recording { end: Some(end), bytes, complete: false, ..row });
-    }
-    end
+    let is_news = row.end.is_none() || row.complete || row.bytes != bytes;
+    let row = Recording { end: Some(end), bytes, complete: false, ..row };
+    Mended { end, change: if is_news { RowChange::Put(row) } else { RowChange::Nothing } }
 }
 
 /// Walks the whole archive: a new index is told what the journals say, files that it does not know get rows, those that were not closed are made whole,
@@ -452,7 +477,7 @@ impl Scan<'_> {
 
     /// A file whose row may be wrong.
     fn known(&mut self, row: Recording) -> Result<(), Ended> {
-        repair_row(self.root, self.index, row, &mut self.report);
+        mend(self.root, self.index, row, &mut self.report).change.make(self.index);
         self.changed()
     }
 

@@ -14,8 +14,8 @@ use super::table::{CAMERA, nearest};
 use super::text;
 use super::units::{AreaText, Bytes, PictureSizeText, RateText, Span};
 use crate::domain::config::{
-    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, OnSceneChange, RecordConfig,
-    RecordMode, RetentionConfig, Transport,
+    Algorithm, AudioMode, CameraConfig, ContainerKind, DetectConfig, Effort, EncodeConfig, OnSceneChange, OverlayKind,
+    RecordConfig, RecordMode, RetentionConfig, Transport,
 };
 use crate::domain::schedule::Schedule;
 use crate::domain::source_url::{SourceKind, SourceUrl};
@@ -91,7 +91,7 @@ struct RawEncode {
     codec: Option<EncodeCodec>,
     scale_to: Option<PictureSizeText>,
     frame_rate: Option<RateText>,
-    overlay: bool,
+    overlay: OverlayKind,
     quality: u32,
 }
 

@@ -6,7 +6,7 @@ use serde_yaml::{Mapping, Value};
 use super::problem::Problem;
 use super::table::{Items, nearest};
 use super::tree::{Content, Node};
-use super::units::Span;
+use super::units::{Span, percentage};
 use crate::domain::finding::ZoneSet;
 use crate::domain::zone::{Polygon, Zone};
 
@@ -47,7 +47,7 @@ impl TryFrom<String> for ShareText {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        share(&text).map(ShareText).ok_or("a percentage")
+        percentage(&text).flatten().map(|share| ShareText(share as f32)).ok_or("a percentage")
     }
 }
 
@@ -62,12 +62,6 @@ impl From<RawZone> for Zone {
             dwell: raw.dwell.map(|span| span.0).unwrap_or_default(),
         }
     }
-}
-
-/// `0.5%` as a share.
-fn share(text: &str) -> Option<f32> {
-    let percent: f32 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
-    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
 /// The items of the list at `path`, checked.
@@ -138,7 +132,9 @@ fn zone(path: &str, node: &Node) -> Result<Value, Problem> {
             "min_area" | "max_area" => {
                 let written = text(&place, &entry.value)?;
                 let expected = "must be a percentage of the picture, such as `0.5%`";
-                share(written).ok_or_else(|| entry.value.at.problem(format!("`{place}` {expected}"), None))?;
+                percentage(written)
+                    .flatten()
+                    .ok_or_else(|| entry.value.at.problem(format!("`{place}` {expected}"), None))?;
                 Value::String(written.to_owned())
             }
             "sensitivity" => match text(&place, &entry.value)?.parse::<u32>() {
@@ -165,7 +161,7 @@ fn zone(path: &str, node: &Node) -> Result<Value, Problem> {
             return Err(node.at.problem(format!("a zone of `{path}` has no `{needed}`"), hint));
         }
     }
-    let limit = |key: &str| zone.get(key).and_then(Value::as_str).and_then(share);
+    let limit = |key: &str| zone.get(key).and_then(Value::as_str).and_then(percentage).flatten();
     if let (Some(least), Some(most)) = (limit("min_area"), limit("max_area"))
         && least > most
     {

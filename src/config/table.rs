@@ -312,7 +312,13 @@ pub(super) const CAMERA: &[Key] = &[
         Nothing,
         "constant rate in pictures a second: pictures are left out or repeated; the camera's own if not given",
     ),
-    key("record.encode.overlay", Flag, Is("false"), "write the camera, the time and `MOTION n s` into the picture"),
+    key(
+        "record.encode.overlay",
+        Choice { now: &["false", "true", "detection"], later: &[] },
+        Is("false"),
+        "`true`: write the camera, the time and `MOTION n s` into the picture; `detection`: draw what the detector saw in \
+         it, too: boxes, their cause, the share that changed, and zones",
+    ),
     key("record.encode.quality", Whole(1, 100), Is("70"), "1 is small, 100 is best"),
     key("retention.max_age", Duration("1min", "36500d"), Nothing, "older recordings of this camera are deleted"),
     key(

@@ -194,11 +194,14 @@ impl FromStr for RateText {
 
 /// `5%` as 0.05; None where there is no percent sign.
 fn share(text: &str) -> Option<Result<f64, Hint>> {
-    let number = text.trim().strip_suffix('%')?;
-    Some(match number.trim().parse::<f64>() {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err(Some("a percentage is more than 0% and at most 100%".to_owned())),
-    })
+    let share = percentage(text)?.filter(|share| *share > 0.0);
+    Some(share.ok_or_else(|| Some("a percentage is more than 0% and at most 100%".to_owned())))
+}
+
+/// `5%` as 0.05. None: there is no percent sign; Some(None): before it is no number from 0 to 100.
+pub(super) fn percentage(text: &str) -> Option<Option<f64>> {
+    let percent = text.trim().strip_suffix('%')?.trim().parse::<f64>().ok();
+    Some(percent.filter(|percent| (0.0..=100.0).contains(percent)).map(|percent| percent / 100.0))
 }
 
 /// The first number and its unit, and what follows them.

@@ -201,10 +201,23 @@ pub struct EncodeConfig {
     pub scale_to: Option<(u32, u32)>,
     /// Pictures a second, constant: pictures are left out or repeated. None: the camera's own, and their own times.
     pub frame_rate: Option<f64>,
-    /// Camera, time and motion are written into the picture.
-    pub overlay: bool,
+    /// What is drawn into the picture.
+    pub overlay: OverlayKind,
     /// 1 (small) to 100 (best).
     pub quality: u32,
+}
+
+/// What is drawn into pictures that are encoded anew (`record.encode.overlay`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum OverlayKind {
+    #[serde(rename = "false")]
+    Nothing,
+    /// The camera, the time, and that there is motion.
+    #[serde(rename = "true")]
+    Words,
+    /// And what the detector saw in the picture: boxes, cause, score and zones.
+    #[serde(rename = "detection")]
+    Detection,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

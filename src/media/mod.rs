@@ -8,6 +8,7 @@ pub mod detect;
 pub mod encode;
 pub mod glimpse;
 pub mod jpeg;
+pub mod looks;
 pub mod nal;
 pub mod new_file;
 pub mod overlay;

@@ -1,10 +1,10 @@
-//! Words in the corner of a picture that is going to be encoded.
+//! Words in the corner of a picture that is going to be encoded, and outlines in it.
 //!
-//! Belongs here: drawing them. Does not belong here: what they say ([`super::transcode`]).
+//! Belongs here: drawing them. Does not belong here: what they say and show ([`super::transcode`]).
 
 use ffmpeg_next::frame;
-use opencv::core::{CV_8UC1, Mat, Point, Scalar};
-use opencv::imgproc::{FONT_HERSHEY_SIMPLEX, LINE_AA, get_text_size, put_text};
+use opencv::core::{CV_8UC1, Mat, Point, Scalar, Vector};
+use opencv::imgproc::{FONT_HERSHEY_SIMPLEX, LINE_8, LINE_AA, get_text_size, polylines, put_text};
 use opencv::prelude::*;
 
 /// Height of a capital letter of the font at scale 1, in pixels.
@@ -30,20 +30,55 @@ struct Line {
     grey: Vec<u8>,
 }
 
-/// What is behind the words, as the two colour values of YUV.
+/// What is behind the words, or of what an outline is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
     Black,
     Red,
+    Green,
+    Blue,
 }
 
 impl Colour {
+    /// Grey value of an outline.
+    fn y(self) -> u8 {
+        match self {
+            Colour::Black => BEHIND as u8,
+            Colour::Red => 90,
+            Colour::Green => 180,
+            Colour::Blue => 130,
+        }
+    }
+
     fn u_and_v(self) -> [u8; 2] {
         match self {
             Colour::Black => [128, 128],
             Colour::Red => [100, 212],
+            Colour::Green => [70, 60],
+            Colour::Blue => [190, 90],
         }
     }
+}
+
+/// Draws a closed line through `corners`, which are shares of the width and height, into a picture of planar 4:2:0 YUV.
+pub fn outline(picture: &mut frame::Video, corners: &[(f32, f32)], colour: Colour) -> opencv::Result<()> {
+    let thickness = (picture.height() as i32 / 270).max(1);
+    let [u, v] = colour.u_and_v();
+    for (plane, value) in [colour.y(), u, v].into_iter().enumerate() {
+        let (width, height) = (picture.plane_width(plane) as f32, picture.plane_height(plane) as i32);
+        let pixel = |share: f32, size: f32| ((share * size) as i32).clamp(0, (size as i32 - 1).max(0));
+        let points = corners.iter().map(|&(x, y)| Point::new(pixel(x, width), pixel(y, height as f32)));
+        let points: Vector<Vector<Point>> = Vector::from_iter([Vector::from_iter(points)]);
+        // Whole strides: what lies behind a row's last pixel is nobody's.
+        let stride = picture.stride(plane);
+        let length = stride * height as usize;
+        let Some(rows) = picture.data_mut(plane).get_mut(..length) else { continue };
+        let mut rows = Mat::new_rows_cols_with_data_mut(height, stride as i32, rows)?;
+        // A line on a colour plane is twice as thick in the picture.
+        let thickness = if plane == 0 { thickness } else { (thickness + 1) / 2 };
+        polylines(&mut rows, &points, true, Scalar::all(f64::from(value)), thickness, LINE_8, 0)?;
+    }
+    Ok(())
 }
 
 impl Overlay {

@@ -12,12 +12,15 @@ use thiserror::Error;
 
 use super::decode::{self, DecodeError, LumaDecoder};
 use super::encode::{Colour, Encoder, EncoderError, EncoderSettings, pixel_format};
+use super::looks::{Looks, Seen};
 use super::overlay::{self, Overlay};
 use super::packet::{Packet, Session};
 use super::picture::{Picture, Scaler};
-use crate::domain::config::EncodeConfig;
+use crate::domain::config::{EncodeConfig, OverlayKind};
+use crate::domain::finding::Region;
 use crate::domain::stream::{StreamInfo, Track, VideoTrack};
 use crate::domain::timezone::Zone;
+use crate::domain::zone;
 
 /// Ticks a second where pictures keep their own times. All usual rates are whole ticks of it.
 const FREE_TIMESCALE: u32 = 30_000;
@@ -46,6 +49,16 @@ pub struct TranscoderSettings {
     /// For the overlay.
     pub camera: String,
     pub zone: Zone,
+    /// Likewise; None: nothing of it is drawn.
+    pub shows: Option<Shown>,
+}
+
+/// What a camera's detector sees, to be drawn.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub looks: Arc<Looks>,
+    /// The camera's, in the order of the configuration.
+    pub zones: Vec<zone::Zone>,
 }
 
 /// Why there are no packets.
@@ -212,12 +225,18 @@ impl Making {
         let (width, height) = settings.encode.scale_to.unwrap_or_else(|| encodable(from.width(), from.height()));
         let mut made = frame::Video::empty();
         self.scaler.run(from, width, height, &mut made).map_err(TranscodeError::Scale)?;
-        if settings.encode.overlay {
+        if settings.encode.overlay != OverlayKind::Nothing {
+            let seen = settings.shows.as_ref().and_then(|shown| Some((shown, shown.looks.of(&session, pts_us)?)));
+            if let Some((shown, seen)) = &seen {
+                shown.draw(seen, &mut made)?;
+            }
             let time = settings.zone.format(session.utc(pts_us), "%Y-%m-%d %H:%M:%S");
             let title = format!("{}  {time}", settings.camera);
             let motion = motion_left_us.map(|left_us| format!("MOTION {} s", (left_us.max(0) + 999_999) / 1_000_000));
+            let found = seen.as_ref().and_then(|(shown, seen)| shown.words(seen));
             let mut lines = vec![(title.as_str(), overlay::Colour::Black)];
             lines.extend(motion.as_deref().map(|motion| (motion, overlay::Colour::Red)));
+            lines.extend(found.as_deref().map(|found| (found, overlay::Colour::Black)));
             self.overlay.draw(&mut made, &lines)?;
         }
 
@@ -296,6 +315,31 @@ impl Making {
         }
         std::mem::take(&mut self.held_audio).into_iter().for_each(|packet| self.pass_on(packet));
         Ok(())
+    }
+}
+
+impl Shown {
+    /// Outlines of what was seen, over those of the zones; a zone in which something counts has the same colour.
+    fn draw(&self, seen: &Seen, picture: &mut frame::Video) -> opencv::Result<()> {
+        for (n, zone) in self.zones.iter().enumerate() {
+            let colour = if seen.finding.zones.contains(n) { overlay::Colour::Green } else { overlay::Colour::Blue };
+            overlay::outline(picture, zone.polygon.corners(), colour)?;
+        }
+        for Region { left, top, width, height } in &seen.finding.regions {
+            let (right, bottom) = (left + width, top + height);
+            let corners = [(*left, *top), (right, *top), (right, bottom), (*left, bottom)];
+            overlay::outline(picture, &corners, overlay::Colour::Green)?;
+        }
+        Ok(())
+    }
+
+    /// Why the picture was taken for motion or not, how much of it changed, and in which zones something counts. None:
+    /// there is nothing to say.
+    fn words(&self, seen: &Seen) -> Option<String> {
+        let cause = seen.finding.cause?.name();
+        let zones = self.zones.iter().enumerate().filter(|(n, _)| seen.finding.zones.contains(*n));
+        let zones: String = zones.map(|(_, zone)| format!("  {}", zone.name)).collect();
+        Some(format!("{cause} {:.2} %{zones}", 100.0 * seen.share))
     }
 }
 
@@ -421,9 +465,12 @@ fn us_to_ticks(us: i64, timescale: u32) -> i64 {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
+    use crate::domain::finding::{Cause, Finding, ZoneSet};
     use crate::domain::stream::VideoCodec;
+    use crate::domain::zone::Polygon;
     use crate::media::testing;
 
     fn places(rate: f64, times_us: impl IntoIterator<Item = i64>) -> Vec<Option<(i64, i64)>> {
@@ -461,8 +508,10 @@ mod tests {
     }
 
     fn settings(codec: VideoCodec) -> TranscoderSettings {
-        let encode = EncodeConfig { codec, scale_to: None, frame_rate: None, overlay: false, quality: 70 };
-        TranscoderSettings { encode, needs_rate: false, from_us: None, camera: "door".to_owned(), zone: Zone::UTC }
+        let encode =
+            EncodeConfig { codec, scale_to: None, frame_rate: None, overlay: OverlayKind::Nothing, quality: 70 };
+        let camera = "door".to_owned();
+        TranscoderSettings { encode, needs_rate: false, from_us: None, camera, zone: Zone::UTC, shows: None }
     }
 
     /// Four seconds of 160x120 in H.264 with B-frames, 15 pictures a second.
@@ -542,7 +591,8 @@ mod tests {
             let shown = path.to_str().unwrap();
             testing::ffmpeg(&["-i", shown, "-f", "rawvideo", "-pix_fmt", "gray", "-"])
         };
-        let (plain, still, moving) = (picture(false, None), picture(true, None), picture(true, Some(6_200_000)));
+        let (plain, still) = (picture(OverlayKind::Nothing, None), picture(OverlayKind::Words, None));
+        let moving = picture(OverlayKind::Words, Some(6_200_000));
         let differing = |a: &[u8], b: &[u8], rows: std::ops::Range<usize>| {
             let area = 160 * rows.start..160 * rows.end;
             a[area.clone()].iter().zip(&b[area]).filter(|(a, b)| a.abs_diff(**b) > 24).count()
@@ -552,6 +602,64 @@ mod tests {
         assert!(differing(&plain, &still, 24..120) < 20);
         assert!(differing(&still, &moving, 16..32) > 300);
         assert!(differing(&still, &moving, 0..8) < 20);
+    }
+
+    /// Of the sixth picture only, and the twelfth was not looked at.
+    #[test]
+    fn what_the_detector_saw_is_drawn_into_the_picture_it_saw_it_in() {
+        const GREEN_U: u8 = 70;
+        let folder = tempfile::tempdir().unwrap();
+        let input = clip(folder.path());
+        let looks = Arc::new(Looks::new(Duration::from_secs(10), false));
+        let mut times: Vec<i64> = input.iter().map(|packet| packet.pts_us()).collect();
+        times.sort_unstable();
+        let region = Region { left: 0.5, top: 0.5, width: 0.25, height: 0.4 };
+        for (n, &pts_us) in times.iter().enumerate().filter(|(n, _)| *n != 11) {
+            let mut finding = Finding::default();
+            if n == 5 {
+                finding = Finding { cause: Some(Cause::Motion), regions: vec![region], zones: ZoneSet::default() };
+                finding.zones.insert(0);
+            }
+            looks.add(&[Seen { session: Arc::clone(&input[0].session), pts_us, share: 0.1, finding }]);
+        }
+        let polygon = Polygon::new(vec![(0.1, 0.6), (0.3, 0.6), (0.3, 0.9)]).unwrap();
+        let gate = zone::Zone {
+            name: "gate".to_owned(),
+            polygon,
+            min_area: 0.0,
+            max_area: 1.0,
+            sensitivity: 50,
+            dwell: Duration::ZERO,
+        };
+        let mut asked = settings(VideoCodec::Mjpeg);
+        asked.encode = EncodeConfig { overlay: OverlayKind::Detection, quality: 100, ..asked.encode };
+        let shown = Shown { looks, zones: vec![gate] };
+        let words = Seen {
+            session: Arc::clone(&input[0].session),
+            pts_us: 0,
+            share: 0.1,
+            finding: Finding { cause: Some(Cause::Light), regions: Vec::new(), zones: ZoneSet(1) },
+        };
+        assert_eq!(shown.words(&words).as_deref(), Some("light 10.00 %  gate"));
+        asked.shows = Some(shown);
+        let output = run(asked, &input, None);
+        // U of the picture, 80x60.
+        let u = |n: usize| -> Vec<u8> {
+            let path = folder.path().join("out.jpg");
+            std::fs::write(&path, output[n].data()).unwrap();
+            let planes = ["-i", path.to_str().unwrap(), "-f", "rawvideo", "-pix_fmt", "yuvj420p", "-"];
+            testing::ffmpeg(&planes)[160 * 120..][..80 * 60].to_vec()
+        };
+        let (before, with, unseen) = (u(4), u(5), u(11));
+        let green = |u: &[u8], x: usize, y: usize| u[y * 80 + x].abs_diff(GREEN_U) < 12;
+        for (x, y) in [(40, 40), (59, 40), (50, 30), (50, 53)] {
+            assert!(green(&with, x, y) && !green(&before, x, y), "the box's edge is at ({x}, {y})");
+        }
+        assert!(!green(&with, 50, 42), "what is in the box stays");
+        assert!(green(&with, 16, 36), "something counts in the zone");
+        let blue = |u: &[u8]| u[36 * 80 + 16] > 170;
+        assert!(blue(&before), "in the zone nothing counts");
+        assert!(!blue(&unseen) && !green(&unseen, 16, 36), "nobody looked at it, so nothing is said of it");
     }
 
     #[test]

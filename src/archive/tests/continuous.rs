@@ -44,6 +44,7 @@ fn record_continuously(clip: &Clip, kind: ContainerKind, root: &Path, told_after
         container: kind,
         audio: AudioMode::Auto,
         encode: None,
+        shows: None,
         detects: false,
     };
     let counters = Arc::new(Counters::default());

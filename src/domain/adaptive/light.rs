@@ -2,6 +2,8 @@
 //!
 //! Belongs here: telling the light of the whole picture, and of its parts, from what is in it.
 
+use std::ops::Range;
+
 use super::plane::Plane;
 
 /// Side of a tile in pixels.
@@ -48,8 +50,8 @@ impl Exposure {
         }
         // A switched light: begin where both pictures have the same quantiles.
         let quantile = |mut values: Vec<f32>, share: f32| {
-            values.sort_by(f32::total_cmp);
-            values[((values.len() - 1) as f32 * share) as usize]
+            let place = ((values.len() - 1) as f32 * share) as usize;
+            *values.select_nth_unstable_by(place, f32::total_cmp).1
         };
         let values = |which: fn(&(f32, f32)) -> f32| pairs.iter().map(which).collect::<Vec<f32>>();
         let (b25, b75) = (quantile(values(|p| p.0), 0.2), quantile(values(|p| p.0), 0.8));
@@ -124,18 +126,22 @@ impl Drift {
         self.sums.resize(tiles, 0.0);
         self.weights.clear();
         self.weights.resize(tiles, 0.0);
-        for y in 0..height {
-            let at = y * width;
-            let (row, weights) = (&difference.data[at..at + width], &weight[at..at + width]);
-            for (column, (e, w)) in row.chunks(TILE).zip(weights.chunks(TILE)).enumerate() {
-                let tile = (y / TILE) * self.columns + column;
-                let (mut sum, mut count) = (0.0, 0.0);
-                for (e, w) in e.iter().zip(w) {
-                    sum += e * w;
-                    count += w;
+        let mut line = vec![(0.0, 0.0); width];
+        for (row, (tiles, weights)) in
+            self.sums.chunks_exact_mut(self.columns).zip(self.weights.chunks_exact_mut(self.columns)).enumerate()
+        {
+            // Down the columns first, many of them at a time; then along the tile.
+            line.fill((0.0, 0.0));
+            for at in (row * TILE..height.min((row + 1) * TILE)).map(|y| y * width) {
+                let pixels = difference.data[at..at + width].iter().zip(&weight[at..at + width]);
+                for ((sum, count), (e, w)) in line.iter_mut().zip(pixels) {
+                    *sum += e * w;
+                    *count += w;
                 }
-                self.sums[tile] += sum;
-                self.weights[tile] += count;
+            }
+            for ((sum, weight), columns) in tiles.iter_mut().zip(weights).zip(line.chunks(TILE)) {
+                *sum = columns.iter().map(|(sum, _)| sum).sum();
+                *weight = columns.iter().map(|(_, count)| count).sum();
             }
         }
         self.field.clear();
@@ -155,11 +161,7 @@ impl Drift {
                 self.field.push(SPEED * sum / (weight + (TILE * TILE / 8) as f32));
             }
         }
-        let between = |at: usize, count: usize| {
-            let place = (at as f32 + 0.5) / TILE as f32 - 0.5;
-            let first = (place.floor().max(0.0) as usize).min(count - 1);
-            (first, (first + 1).min(count - 1), (place - first as f32).clamp(0.0, 1.0))
-        };
+        let columns = Columns::new(width, self.columns);
         let mut line = vec![0.0; self.columns];
         for y in 0..height {
             let (upper, lower, part) = between(y, self.rows);
@@ -169,12 +171,49 @@ impl Drift {
             }
             let row = &mut background.data[y * width..][..width];
             let differences = &mut difference.data[y * width..][..width];
-            for (x, (value, e)) in row.iter_mut().zip(differences).enumerate() {
-                let (left, right, part) = between(x, self.columns);
-                let drift = line[left] + (line[right] - line[left]) * part;
-                *value += drift;
-                *e -= drift;
+            columns.each(|pixels, (left, right), parts| {
+                let (from, step) = (line[left], line[right] - line[left]);
+                let pixels = row[pixels.clone()].iter_mut().zip(&mut differences[pixels]);
+                for ((value, e), part) in pixels.zip(parts) {
+                    let drift = from + step * part;
+                    *value += drift;
+                    *e -= drift;
+                }
+            });
+        }
+    }
+}
+
+/// Between the middles of which two tiles a pixel lies, and how far from the first.
+fn between(at: usize, count: usize) -> (usize, usize, f32) {
+    let place = (at as f32 + 0.5) / TILE as f32 - 0.5;
+    let first = (place.floor().max(0.0) as usize).min(count - 1);
+    (first, (first + 1).min(count - 1), (place - first as f32).clamp(0.0, 1.0))
+}
+
+/// The same for all pixels of a row, in runs that lie between the same tiles.
+struct Columns {
+    runs: Vec<(Range<usize>, (usize, usize))>,
+    parts: Vec<f32>,
+}
+
+impl Columns {
+    fn new(width: usize, count: usize) -> Self {
+        let mut columns = Columns { runs: Vec::new(), parts: Vec::with_capacity(width) };
+        for x in 0..width {
+            let (left, right, part) = between(x, count);
+            columns.parts.push(part);
+            match columns.runs.last_mut() {
+                Some((run, tiles)) if *tiles == (left, right) => run.end = x + 1,
+                _ => columns.runs.push((x..x + 1, (left, right))),
             }
+        }
+        columns
+    }
+
+    fn each(&self, mut run: impl FnMut(Range<usize>, (usize, usize), &[f32])) {
+        for (pixels, tiles) in &self.runs {
+            run(pixels.clone(), *tiles, &self.parts[pixels.clone()]);
         }
     }
 }

@@ -67,14 +67,16 @@ impl Plane {
         out.width = self.width / 4;
         out.height = self.height / 4;
         out.data.resize(out.width * out.height, 0.0);
-        for y in 0..out.height {
-            for x in 0..out.width {
-                let mut sum = 0.0;
-                for row in 0..4 {
-                    sum += self.data[(4 * y + row) * self.width + 4 * x..][..4].iter().sum::<f32>();
-                }
-                out.data[y * out.width + x] = sum / 16.0;
+        if out.width == 0 {
+            return;
+        }
+        for (y, out) in out.data.chunks_exact_mut(out.width).enumerate() {
+            out.fill(0.0);
+            for row in 0..4 {
+                let (fours, _) = self.row(4 * y + row).as_chunks::<4>();
+                out.iter_mut().zip(fours).for_each(|(sum, four)| *sum += four.iter().sum::<f32>());
             }
+            out.iter_mut().for_each(|sum| *sum /= 16.0);
         }
     }
 

@@ -309,11 +309,16 @@ impl Track {
 
     /// Notes which zones take it now.
     fn enter(&mut self, now: f64, rules: &Rules, zones: &[Zone]) {
-        let (foot, share) = (self.foot(rules), self.size / (rules.width * rules.height));
-        let taken = zones.iter().enumerate().filter(|(_, zone)| zone.takes(foot, share));
-        let since = |n: usize| self.taken_since.iter().find(|(of, _)| *of == n).map_or(now, |(_, since)| *since);
-        self.taken_since = taken.map(|(n, _)| (n, since(n))).collect();
-        self.in_zone = zones.iter().any(|zone| zone.polygon.contains(foot.0, foot.1));
+        let ((x, y), share) = (self.foot(rules), self.size / (rules.width * rules.height));
+        let before = std::mem::take(&mut self.taken_since);
+        let since = |n: usize| before.iter().find(|(of, _)| *of == n).map_or(now, |(_, since)| *since);
+        self.in_zone = false;
+        for (n, zone) in zones.iter().enumerate().filter(|(_, zone)| zone.polygon.contains(x, y)) {
+            self.in_zone = true;
+            if zone.takes(share) {
+                self.taken_since.push((n, since(n)));
+            }
+        }
     }
 
     /// The zones in which it counts: they take it, and it has been there for long enough.
