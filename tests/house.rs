@@ -100,6 +100,19 @@ fn links_of_the_documents_lead_somewhere() {
 }
 
 #[test]
+fn every_picture_of_the_documents_is_shown_in_one() {
+    let mut documents = files_below(&root().join("docs"), "md");
+    documents.push(root().join("README.md"));
+    let text: String = documents.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for picture in files_below(&root().join("docs"), "png") {
+        let name = picture.file_name().unwrap().to_str().unwrap();
+        assert!(text.contains(&format!("{name})")), "no document shows docs/{name}");
+        let bytes = fs::metadata(&picture).unwrap().len();
+        assert!(bytes < 300_000, "docs/{name} has {bytes} bytes: too many for the repository");
+    }
+}
+
+#[test]
 fn every_dependency_has_its_reason() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let reasons = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();

@@ -378,6 +378,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::domain::config::{Algorithm, Area};
@@ -419,9 +420,20 @@ mod tests {
 
     /// What is found when so many packets at a time come in, with pauses of so many microseconds.
     fn changes(packets: &[Arc<Packet>], config: &DetectConfig, chunks: &[(usize, u64)]) -> Vec<(u64, MotionChange)> {
+        shown_changes(packets, config, chunks, None)
+    }
+
+    /// Likewise while others look at it.
+    fn shown_changes(
+        packets: &[Arc<Packet>],
+        config: &DetectConfig,
+        chunks: &[(usize, u64)],
+        glimpses: Option<Arc<Glimpses>>,
+    ) -> Vec<(u64, MotionChange)> {
         let ring = Arc::new(PacketRing::new(RingBounds { keep_us: 60_000_000, max_bytes: 64 << 20 }));
         let producer = ring.admit();
-        let mut looker = Looker::new("test", config, Arc::clone(&ring), false).expect("it starts");
+        let looker = Looker::new("test", config, Arc::clone(&ring), false).expect("it starts");
+        let mut looker = looker.shown_to(glimpses);
         let mut found = Vec::new();
         let mut rest = packets;
         for &(packets, pause_us) in chunks.iter().cycle() {
@@ -452,6 +464,21 @@ mod tests {
                 all.changes.extend(looker.drain().changes);
                 return all;
             }
+        }
+    }
+
+    #[test]
+    fn what_is_found_does_not_depend_on_who_looks_at_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let packets = packets(folder.path());
+        for algorithm in [Algorithm::Adaptive, Algorithm::Seed] {
+            let config = config(algorithm);
+            let expected = changes(&packets, &config, &[(8, 0)]);
+            assert!(!expected.is_empty(), "{algorithm:?}: the clip has events to find");
+            let glimpses = Arc::new(Glimpses { config: config.clone(), newest: watch::channel(None).0 });
+            let viewers = [glimpses.newest.subscribe(), glimpses.newest.subscribe()];
+            assert_eq!(shown_changes(&packets, &config, &[(8, 0)], Some(glimpses)), expected);
+            assert!(viewers.iter().all(|viewer| viewer.borrow().is_some()), "they were shown something");
         }
     }
 
