@@ -18,6 +18,8 @@ use tarsier::clock::monotonic;
 
 const FPS: u32 = 15;
 const CLIP_SECONDS: u32 = 24;
+/// The presets, which the tests' daemon does not take.
+const DETECT: &str = "detect: { algorithm: adaptive, tamper: true }\n";
 const BAR_RATIO: f64 = 1.3;
 const BAR_MB_A_CAMERA: f64 = 40.0;
 
@@ -115,7 +117,7 @@ fn serve(clip: &std::path::Path, names: &[String]) -> RtspServer {
 fn run_tarsier(server: &RtspServer, names: &[String], seconds: u64) -> Cost {
     let mut builder = Daemon::builder();
     for name in names {
-        let yaml = format!("source: {}\nrecord: {{ pre_alarm: 5s }}\n", server.url(name));
+        let yaml = format!("source: {}\n{DETECT}record: {{ pre_alarm: 5s }}\n", server.url(name));
         builder = builder.camera(name, &yaml);
     }
     let mut daemon = builder.start();

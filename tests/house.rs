@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("media", &["domain", "clock", "failpoint"]),
-    ("config", &["domain", "clock"]),
+    ("config", &["domain", "media", "clock"]),
     ("logging", &["domain", "clock"]),
     ("archive", &["domain", "media", "clock", "failpoint", "pool"]),
     ("actors", &["domain", "media", "config", "archive", "clock", "failpoint", "pool"]),

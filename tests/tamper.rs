@@ -1,5 +1,5 @@
-//! A camera that is covered, blurred, turned away, frozen or black is told of within ten seconds, by an alarm that ends
-//! when it is over.
+//! A camera that is covered, blurred, turned away, frozen, black or unplugged is told of within ten seconds, by an alarm
+//! that ends when it is over.
 
 mod support;
 
@@ -18,6 +18,12 @@ fn clip(name: &str, done: &str) -> String {
     Clip::drawn_by_ffmpeg(&format!("tamper-{name}"), &arguments).display().to_string()
 }
 
+/// "No signal", as far as it matters: strokes on a bare ground.
+fn card(when: &str) -> String {
+    let strokes = (0..9).map(|n| format!(",drawbox=c=white:t=fill:x={}:y=42:w=5:h=11:{when}", 40 + 9 * n));
+    format!("drawbox=c=0x202080:t=fill:{when}") + &strokes.collect::<String>()
+}
+
 #[test]
 fn what_is_done_to_a_camera_is_told_within_ten_seconds_and_until_it_is_over() {
     const WHILE: &str = "enable='between(t,10,19.95)'";
@@ -26,6 +32,9 @@ fn what_is_done_to_a_camera_is_told_within_ten_seconds_and_until_it_is_over() {
         ("black", "black", format!("drawbox=c=black:t=fill:{WHILE}"), "seed"),
         ("frozen", "frozen", "split[a][b];[a][b]freezeframes=first=100:last=199:replace=99".to_owned(), "adaptive"),
         ("turned", "moved", format!("split[a][b];[a][b]overlay=x=-20:y=-10:{WHILE}"), "seed"),
+        // Paint on the lens, behind which the noise goes on; and a card without any.
+        ("painted", "covered", format!("drawbox=c=0x303030:t=fill:w=150:{WHILE},noise=alls=9:allf=t"), "adaptive"),
+        ("unplugged", "overlay", card(WHILE), "seed"),
         ("off", "", format!("drawbox=c=black:t=fill:{WHILE}"), "adaptive"),
         ("calm", "", String::new(), "seed"),
     ];

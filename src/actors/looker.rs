@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::registry::Glimpses;
+use super::shots::{Shot, Shots};
 use crate::archive::backgrounds::Backgrounds;
 use crate::domain::adaptive::Memory;
 use crate::domain::config::DetectConfig;
@@ -53,6 +54,8 @@ pub struct Looker {
     needs_keyframe: bool,
     show: Option<Show>,
     backgrounds: Option<Arc<Backgrounds>>,
+    /// None: nobody wants an event's best pictures.
+    shots: Option<Shots>,
     /// When what is known of the scene was kept last, in the session's time.
     kept_us: Option<i64>,
 }
@@ -104,6 +107,8 @@ pub struct Look {
     pub seen: Vec<Seen>,
     /// What became of the camera's being tampered with, each with its session.
     pub tampering: Vec<(Arc<Session>, TamperChange)>,
+    /// Pictures of events that are worth a closer look.
+    pub shots: Vec<Shot>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -143,6 +148,7 @@ impl Looker {
             needs_keyframe: true,
             show: None,
             backgrounds: None,
+            shots: None,
             kept_us: None,
         })
     }
@@ -156,6 +162,12 @@ impl Looker {
     /// What is known of the scene is kept there, and each connection begins with that.
     pub fn with_backgrounds(mut self, backgrounds: Option<Arc<Backgrounds>>) -> Self {
         self.backgrounds = backgrounds;
+        self
+    }
+
+    /// The best pictures of events are kept for a closer look.
+    pub fn with_shots(mut self, are_wanted: bool) -> Self {
+        self.shots = are_wanted.then(Shots::default);
         self
     }
 
@@ -185,6 +197,7 @@ impl Looker {
         let before = self.cursor;
         self.advance(&mut look);
         look.passed = self.cursor.filter(|_| self.cursor != before);
+        self.hand_over_shots(&mut look);
         look
     }
 
@@ -235,7 +248,14 @@ impl Looker {
                 look.looked = Some((session, newest_us));
             }
         }
+        self.hand_over_shots(&mut look);
         look
+    }
+
+    fn hand_over_shots(&mut self, look: &mut Look) {
+        if let Some(shots) = &mut self.shots {
+            look.shots = shots.take();
+        }
     }
 
     /// Where to go on, when the ring is too far ahead.
@@ -266,6 +286,9 @@ impl Looker {
             if let Some(old) = self.session.replace(Arc::clone(&packet.session)) {
                 self.decode(None, &old, look);
                 if let Some(motion) = self.motion.end() {
+                    if let Some(shots) = &mut self.shots {
+                        shots.follow(old.id, Some(&motion));
+                    }
                     look.changes.push(Change { session: old, seq, motion, finding: Finding::default() });
                 }
                 self.keep_background();
@@ -299,7 +322,7 @@ impl Looker {
     }
 
     fn decode(&mut self, packet: Option<&Packet>, session: &Arc<Session>, look: &mut Look) {
-        let Looker { decoder, detector, motion, in_decoder, show, .. } = self;
+        let Looker { decoder, detector, motion, in_decoder, show, shots, .. } = self;
         let mut fault = None;
         let mut sink = |view: LumaView<'_>, picture: Picture<'_>| {
             look.decoded += 1;
@@ -313,6 +336,12 @@ impl Looker {
                     let change = motion.look(session.id, pts_us, score.moving);
                     if detector.has_recalled() {
                         motion.settle();
+                    }
+                    if let Some(shots) = shots {
+                        shots.follow(session.id, change.as_ref());
+                        if score.moving {
+                            shots.see(pts_us, share, picture);
+                        }
                     }
                     if let Some(motion) = change {
                         let (session, finding) = (Arc::clone(session), finding.clone());
@@ -349,6 +378,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::domain::config::{Algorithm, Area};
@@ -390,9 +420,20 @@ mod tests {
 
     /// What is found when so many packets at a time come in, with pauses of so many microseconds.
     fn changes(packets: &[Arc<Packet>], config: &DetectConfig, chunks: &[(usize, u64)]) -> Vec<(u64, MotionChange)> {
+        shown_changes(packets, config, chunks, None)
+    }
+
+    /// Likewise while others look at it.
+    fn shown_changes(
+        packets: &[Arc<Packet>],
+        config: &DetectConfig,
+        chunks: &[(usize, u64)],
+        glimpses: Option<Arc<Glimpses>>,
+    ) -> Vec<(u64, MotionChange)> {
         let ring = Arc::new(PacketRing::new(RingBounds { keep_us: 60_000_000, max_bytes: 64 << 20 }));
         let producer = ring.admit();
-        let mut looker = Looker::new("test", config, Arc::clone(&ring), false).expect("it starts");
+        let looker = Looker::new("test", config, Arc::clone(&ring), false).expect("it starts");
+        let mut looker = looker.shown_to(glimpses);
         let mut found = Vec::new();
         let mut rest = packets;
         for &(packets, pause_us) in chunks.iter().cycle() {
@@ -423,6 +464,21 @@ mod tests {
                 all.changes.extend(looker.drain().changes);
                 return all;
             }
+        }
+    }
+
+    #[test]
+    fn what_is_found_does_not_depend_on_who_looks_at_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let packets = packets(folder.path());
+        for algorithm in [Algorithm::Adaptive, Algorithm::Seed] {
+            let config = config(algorithm);
+            let expected = changes(&packets, &config, &[(8, 0)]);
+            assert!(!expected.is_empty(), "{algorithm:?}: the clip has events to find");
+            let glimpses = Arc::new(Glimpses { config: config.clone(), newest: watch::channel(None).0 });
+            let viewers = [glimpses.newest.subscribe(), glimpses.newest.subscribe()];
+            assert_eq!(shown_changes(&packets, &config, &[(8, 0)], Some(glimpses)), expected);
+            assert!(viewers.iter().all(|viewer| viewer.borrow().is_some()), "they were shown something");
         }
     }
 

@@ -67,7 +67,7 @@ routes! {
     POST Admin "/api/recordings/{id}/protect" () => recordings::protect,
     DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET View "/api/export" ("camera" "from" "to") => export::export,
-    GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone") => events::events,
+    GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone" "found") => events::events,
     DELETE Admin "/api/events/{id}" () => events::delete,
     GET View "/api/events/{id}/thumbnail.jpg" () => thumbnails::of_event,
     PUT Admin "/api/events/{id}/label" () => events::label,

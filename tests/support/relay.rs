@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,7 +29,7 @@ enum Fault {
 }
 
 struct Shared {
-    target: u16,
+    target: AtomicU16,
     fault: Mutex<Fault>,
     /// Connections older than this are closed.
     generation: AtomicU64,
@@ -58,7 +58,7 @@ impl Relay {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            target,
+            target: AtomicU16::new(target),
             fault: Mutex::new(Fault::None),
             generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -82,6 +82,11 @@ impl Relay {
     pub fn cut(&self) {
         self.refuse();
         self.drop_connections();
+    }
+
+    /// New connections lead to another port; those there are go on.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
     }
 
     /// Closes all connections; new ones are welcome.
@@ -188,7 +193,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn connect(client: &TcpStream, shared: &Arc<Shared>) {
     let generation = shared.generation.load(Ordering::SeqCst);
-    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target)) else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))) else { return };
     for stream in [client, &server] {
         let _ = stream.set_nonblocking(false);
         let _ = stream.set_nodelay(true);
