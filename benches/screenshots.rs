@@ -141,6 +141,7 @@ fn main() {
     save(root, "event-list", &mut browser);
     browser.prefer("light");
     for (path, name) in [("/cameras", "cameras"), ("/system", "system")] {
+        browser.resize(1280, 640);
         browser.open(&daemon.url(path));
         browser.evaluate("new Promise(done => setTimeout(done, 500)).then(() => true)");
         save(root, name, &mut browser);

@@ -556,6 +556,10 @@ fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
             assert!(page["worst"]["least"].as_f64().unwrap() >= 4.5, "{path} {scheme}: {page}");
             assert!(page["wide"].as_i64().unwrap() <= 0, "{path} at {width}: {page}");
             assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
+            if path == "/cameras" {
+                let hidden = "(it => it.scrollWidth - it.clientWidth)(document.querySelector('#cameras .scroll'))";
+                assert_eq!(browser.evaluate(hidden), 0, "all of the list is seen at {width}");
+            }
             if width == 1440 || scheme == "light" {
                 let faults = browser.evaluate(&format!("(async () => {{ {FAULTS} return faults; }})()"));
                 assert_eq!(faults, json!([]), "{path} at {width}");
