@@ -128,6 +128,10 @@ fn run_tarsier(server: &RtspServer, names: &[String], seconds: u64) -> Cost {
     for name in names {
         let looked = daemon.metric("tarsier_frames_decoded_total", name).unwrap_or(0.0);
         assert!(looked > 0.0, "{name} was not looked at: detection is part of what is measured");
+        let skipped = daemon.metric("tarsier_frames_skipped_total", name).unwrap_or(0.0);
+        if skipped > 0.0 {
+            eprintln!("{name}: {skipped} of {} pictures were not looked at: the machine is too busy", looked + skipped);
+        }
     }
     daemon.terminate(secs(30));
     cost

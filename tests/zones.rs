@@ -11,7 +11,7 @@ const ZONES: &str = "zones: [{name: sky, polygon: [[0, 0], [1, 0], [1, 0.6], [0,
 
 fn yaml(clip: &Clip, detect: &str, record: &str) -> String {
     format!(
-        "source: {}\ndetect: {{ algorithm: adaptive, warm_up: 2s, minimal_duration: 2s, {detect} }}\n\
+        "source: {}\ndetect: {{ algorithm: adaptive, width: 160, warm_up: 2s, minimal_duration: 2s, {detect} }}\n\
          record: {{ pre_alarm: 2s, {record} }}\n",
         clip.path.display()
     )
