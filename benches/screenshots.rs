@@ -10,6 +10,9 @@ use std::process::Command;
 
 use support::{Chromium, Clip, Daemon, Mount, RtspServer, secs};
 
+/// No picture is larger, in bytes.
+const LARGEST: usize = 300_000;
+
 /// Each camera, and what of the demo's scene it sees.
 const VIEWS: &[(&str, &str)] = &[
     ("front-door", "crop=640:360:600:180,scale=1280:720"),
@@ -19,6 +22,24 @@ const VIEWS: &[(&str, &str)] = &[
     ("street", "null"),
     ("window", "crop=480:270:620:220,scale=1280:720,eq=gamma=1.2"),
 ];
+
+/// JavaScript for before a page's own: the recordings of `street` are those of a day, files of ten minutes at a rate that
+/// follows the light.
+const A_DAY: &str = "
+    const asked = window.fetch;
+    window.fetch = (address, ...rest) => {
+        if (location.pathname !== '/cameras/street' || !address.startsWith('/api/recordings?')) return asked(address, ...rest);
+        const step = 600000, last = Math.floor(Date.now() / step);
+        const at = time => new Date(time).toISOString();
+        const recordings = Array.from({length: 144}, (_, n) => {
+            const start = (last - n) * step;
+            const light = Math.max(0, Math.sin((start / 3600000 - 6) / 12 * Math.PI));
+            const bytes = 75 * (700 + 900 * light + 250 * Math.abs(Math.sin(n * n)));
+            return {id: n, camera: 'street', start: at(start), end: at(Math.min(start + step, Date.now())), bytes: bytes * 1000, complete: true};
+        });
+        return Promise.resolve(new Response(JSON.stringify({recordings, next: null}), {headers: {'Content-Type': 'application/json'}}));
+    };
+";
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -78,9 +99,10 @@ fn main() {
         server.url("street")
     ));
     save(root, "camera-add", &mut browser);
-    browser.resize(1120, 900);
+    browser.resize(1120, 960);
+    // As they would be for a camera on the network, and of a day: nobody waits that long for a picture.
+    browser.before_scripts(A_DAY);
     browser.open(&daemon.url("/cameras/street"));
-    // As it would be for a camera on the network.
     let text = "# At the gate.\nsource: rtsp://192.0.2.10:554/stream1\nusername: viewer\npassword: '***'\nrecord:\n  mode: continuous\n";
     browser.evaluate(&format!(
         "new Promise(done => setTimeout(done, 1500)).then(() => {{
@@ -91,8 +113,23 @@ fn main() {
         }})"
     ));
     save(root, "camera", &mut browser);
-    browser.resize(1120, 700);
+    browser.open(&daemon.url("/cameras/street/tune"));
+    browser.evaluate(
+        "new Promise(done => {
+            const look = () => document.querySelector('#values input') && document.querySelector('#scene').naturalWidth ? done() : setTimeout(look, 50);
+            look();
+        }).then(() => document.querySelector('#add-zone').click())",
+    );
+    save(root, "tune", &mut browser);
+    browser.resize(1120, 560);
     browser.prefer("dark");
+    browser.open(&daemon.url("/timeline"));
+    browser.evaluate(
+        "(length => { length.value = '600'; length.dispatchEvent(new Event('change', {bubbles: true})); })(document.querySelector('#length')), true",
+    );
+    browser.evaluate("new Promise(done => setTimeout(done, 2500)).then(() => true)");
+    save(root, "timeline", &mut browser);
+    browser.resize(1120, 700);
     browser.open(&daemon.url("/events"));
     browser.evaluate(
         "new Promise(done => {
@@ -102,11 +139,21 @@ fn main() {
         }).then(() => true)",
     );
     save(root, "event-list", &mut browser);
+    browser.prefer("light");
+    for (path, name) in [("/cameras", "cameras"), ("/system", "system")] {
+        browser.resize(1280, 640);
+        browser.open(&daemon.url(path));
+        browser.evaluate("new Promise(done => setTimeout(done, 500)).then(() => true)");
+        save(root, name, &mut browser);
+    }
     // Last: from now on everyone has to log in.
     let as_json = [("Content-Type", "application/json")];
     let anna = r#"{"name": "anna", "password": "a long good word", "role": "admin"}"#;
     assert_eq!(daemon.send("POST", "/api/users", &as_json, anna).0, 201, "the first user");
+    browser.resize(560, 480);
+    browser.prefer("dark");
     browser.open(&daemon.url("/login"));
+    save(root, "login", &mut browser);
     browser.evaluate(
         r#"(async () => {
             const send = (path, body) => fetch(path, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)});
@@ -125,7 +172,9 @@ fn main() {
 
 fn save(root: &Path, name: &str, browser: &mut Chromium) {
     let path = root.join(format!("docs/{name}.png"));
-    std::fs::write(&path, browser.screenshot()).expect("docs/ can be written to");
+    let picture = browser.screenshot();
+    assert!(picture.len() < LARGEST, "{name}: {} bytes are too many for the repository", picture.len());
+    std::fs::write(&path, picture).expect("docs/ can be written to");
     println!("{}", path.display());
 }
 

@@ -8,12 +8,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# A C compiler to link with, FFmpeg's headers, the two OpenCV modules, and clang to read C and C++ headers with.
+# A C compiler to link with, FFmpeg's headers, the four OpenCV modules (Debian's package of objdetect's headers brings
+# 90 others that are not linked), and clang to read C and C++ headers with.
 build=(
     gcc g++ libc6-dev pkgconf ca-certificates
     clang libclang-dev
     libavcodec-dev libavformat-dev libavutil-dev libswscale-dev
-    libopencv-core-dev libopencv-imgproc-dev
+    libopencv-core-dev libopencv-imgproc-dev libopencv-dnn-dev libopencv-objdetect-dev
 )
 demo=(ffmpeg)
 # The RTSP server of the tests, systemd-analyze, a browser, mkfs.ext4, a client and certificates for TLS, and a Python

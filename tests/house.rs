@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("media", &["domain", "clock", "failpoint"]),
-    ("config", &["domain", "clock"]),
+    ("config", &["domain", "media", "clock"]),
     ("logging", &["domain", "clock"]),
     ("archive", &["domain", "media", "clock", "failpoint", "pool"]),
     ("actors", &["domain", "media", "config", "archive", "clock", "failpoint", "pool"]),
@@ -97,6 +97,19 @@ fn links_of_the_documents_lead_somewhere() {
         }
     }
     assert!(links > 5, "the test read too little: {links} links");
+}
+
+#[test]
+fn every_picture_of_the_documents_is_shown_in_one() {
+    let mut documents = files_below(&root().join("docs"), "md");
+    documents.push(root().join("README.md"));
+    let text: String = documents.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for picture in files_below(&root().join("docs"), "png") {
+        let name = picture.file_name().unwrap().to_str().unwrap();
+        assert!(text.contains(&format!("{name})")), "no document shows docs/{name}");
+        let bytes = fs::metadata(&picture).unwrap().len();
+        assert!(bytes < 300_000, "docs/{name} has {bytes} bytes: too many for the repository");
+    }
 }
 
 #[test]

@@ -485,12 +485,52 @@ const CONTRAST: &str = r"
     const worst = {texts: found.length, least: found[0][0], of: found[0][1]};
 ";
 
+/// JavaScript: what somebody who does not see the page, or only has a keyboard, would miss.
+const FAULTS: &str = r"
+    const shown = selector => [...document.querySelectorAll(selector)].filter(it => it.checkVisibility({visibilityProperty: true}) && !it.closest('noscript'));
+    const faults = [];
+    const say = (what, it) => faults.push(`${what}: ${it.outerHTML.slice(0, 120)}`);
+    const words = ids => (ids ?? '').split(' ').map(id => document.getElementById(id)?.textContent ?? '').join('').trim();
+    const name = it => it.getAttribute('aria-label') || words(it.getAttribute('aria-labelledby')) || [...(it.labels ?? [])].map(label => label.textContent).join('').trim()
+        || (it.matches('input, select, textarea, [role=region]') ? '' : it.textContent.trim() || it.querySelector('img')?.alt);
+    for (const it of shown('a, button, input:not([type=hidden]), select, textarea, summary, video[controls], [tabindex]:not(main, video), [role=region]')) if (!name(it) && it.getAttribute('aria-hidden') != 'true') say('no name', it);
+    for (const it of shown('canvas, svg')) if (it.getAttribute('aria-hidden') != 'true' && !name(it)) say('no words', it);
+    for (const it of shown('img')) if (!it.hasAttribute('alt')) say('no alt', it);
+    const ids = [...document.querySelectorAll('[id]')].map(it => it.id);
+    ids.filter((id, n) => ids.indexOf(id) != n).forEach(id => faults.push(`twice: ${id}`));
+    for (const it of document.querySelectorAll('[aria-describedby], [aria-labelledby], label[for]')) {
+        const of = `${it.getAttribute('aria-describedby') ?? ''} ${it.getAttribute('aria-labelledby') ?? ''} ${it.getAttribute('for') ?? ''}`;
+        for (const id of of.split(' ').filter(Boolean)) if (!document.getElementById(id)) say(`leads nowhere (${id})`, it);
+    }
+    if (document.querySelectorAll('h1').length != 1) faults.push(`${document.querySelectorAll('h1').length} h1`);
+    let level = 1;
+    for (const it of shown('h2, h3, h4')) {
+        const is = Number(it.localName[1]);
+        if (is > level + 1) say('a level is left out', it);
+        level = is;
+    }
+    if (!document.documentElement.lang || !document.title) faults.push('no language or no title');
+    const can = shown('a[href], button:not(:disabled), input:not([type=hidden]):not(:disabled), select, textarea, summary, [tabindex]').filter(it => it.tabIndex >= 0);
+    for (const it of can) {
+        it.focus({focusVisible: true, preventScroll: true});
+        if (document.activeElement != it) { say('takes no focus', it); continue; }
+        const marks = at => { const style = getComputedStyle(at); return style.outlineStyle != 'none' && parseFloat(style.outlineWidth) >= 2; };
+        if (![it, it.closest('.editor-text')].filter(Boolean).some(marks)) say('focus is not seen', it);
+    }
+    document.activeElement.blur();
+    if (innerWidth < 600) for (const it of shown('main :is(.button, button, input:not([type=checkbox], [type=range]), select, summary), .bar :is(a, button)')) {
+        const box = it.getBoundingClientRect();
+        if (box.height < 43.5 || box.width < 43.5) say(`${box.width} x ${box.height} is too small to touch`, it);
+    }
+";
+
 #[test]
 fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
     let cameras = Cameras::start();
     let daemon = &cameras.daemon;
     let mut browser = Chromium::start();
-    for (scheme, width, height) in [("dark", 1280, 760), ("light", 1280, 760), ("light", 390, 844)] {
+    for (scheme, width, height) in [("dark", 1440, 900), ("light", 1280, 760), ("light", 390, 844), ("dark", 390, 844)]
+    {
         browser.resize(width, height);
         browser.prefer(scheme);
         for path in [
@@ -503,6 +543,7 @@ fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
             "/timeline",
             "/events",
             "/users",
+            "/login",
         ] {
             browser.open(&daemon.url(path));
             if path == "/" {
@@ -515,8 +556,20 @@ fn the_pages_are_light_fit_a_phone_and_can_be_read_in_both_themes() {
             assert!(page["worst"]["least"].as_f64().unwrap() >= 4.5, "{path} {scheme}: {page}");
             assert!(page["wide"].as_i64().unwrap() <= 0, "{path} at {width}: {page}");
             assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
+            if path == "/cameras" {
+                let hidden = "(it => it.scrollWidth - it.clientWidth)(document.querySelector('#cameras .scroll'))";
+                assert_eq!(browser.evaluate(hidden), 0, "all of the list is seen at {width}");
+            }
+            if width == 1440 || scheme == "light" {
+                let faults = browser.evaluate(&format!("(async () => {{ {FAULTS} return faults; }})()"));
+                assert_eq!(faults, json!([]), "{path} at {width}");
+            }
         }
     }
+    let found = browser.evaluate(&format!(
+        "(async () => {{ document.body.append(document.createElement('button')); {FAULTS} return faults; }})()"
+    ));
+    assert!(found[0].as_str().is_some_and(|fault| fault.starts_with("no name: <button>")), "a fault is found: {found}");
     // Whoever touches finds 44 pixels; who came by hand to a theme finds it again.
     browser.open(&daemon.url("/"));
     let small = browser.evaluate(

@@ -482,8 +482,12 @@ impl Soak {
         let number = |at: DateTime<Utc>| ((at - began).num_milliseconds().max(0) * rate / 1000) as u64;
         let mut windows: Vec<Range<u64>> = Vec::new();
         for at in triggers.filter(|at| !is_killed(**at)) {
-            let middle = number(*at - TOLERANCE);
+            let (middle, moment) = (number(*at - TOLERANCE), number(*at));
+            // Of two connections either may be the event's, where the second had just begun.
             let Some(run) = source.sent().into_iter().find(|run| run.contains(&middle)) else { continue };
+            if run.end < moment && source.sent().iter().any(|run| (middle..=moment).contains(&run.start)) {
+                continue;
+            }
             let from = number(*at - TimeDelta::seconds(PRE_ALARM_S)).max(run.start);
             let to = number(*at + TimeDelta::seconds(EVENT_S) - TOLERANCE).min(run.end);
             // Events that touch are one.

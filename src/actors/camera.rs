@@ -9,6 +9,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Recipient
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::confirmer;
 use super::detector::{self, DetectorActor, Work};
 use super::feed::{FeedLine, Phase};
 use super::gaps;
@@ -337,6 +338,7 @@ impl CameraActor {
             ring: Arc::clone(&looked_at.ring),
             // A file begins where it begins, and not where it was left.
             backgrounds: self.shared.backgrounds.clone().filter(|_| self.config.source.kind() != SourceKind::File),
+            confirmer: self.shared.confirmer.clone(),
             looks: self.recorder.0.looks().cloned(),
             own_stream: self.detect.is_some(),
             pool: self.shared.pool.clone(),
@@ -756,6 +758,7 @@ impl Handler<TriggerByHand> for CameraActor {
 impl Drop for CameraActor {
     fn drop(&mut self) {
         writer::clear_alarms(&self.shared.registry, &self.config.name);
+        confirmer::clear_alarms(&self.shared.registry, &self.config.name);
         // Else the camera's next life has the word.
         if self.entry.status().generation == self.generation {
             detector::clear_alarms(&self.shared.registry, &self.entry, &self.config.name);

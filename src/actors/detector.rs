@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
+use super::confirmer::{Confirmer, Request};
 use super::guard::{CameraPart, guarded};
 use super::looker::{Change, Look, Looker};
 use super::messages::{Frame, Looked, LookedAt, Part, PartFailed, SessionEnded, SetWriter, Trigger, WriterState};
 use super::registry::{Alarm, CameraEntry, Registry};
+use super::shots::Shot;
 use crate::archive::backgrounds::Backgrounds;
 use crate::archive::index::Index;
 use crate::archive::recorder::MappedOnset;
@@ -56,6 +58,8 @@ pub struct DetectorActor {
     pub ring: Arc<PacketRing>,
     /// What was known of the scene before; None: each connection is a new scene.
     pub backgrounds: Option<Arc<Backgrounds>>,
+    /// Who asks models what events show; None: nobody.
+    pub confirmer: Option<Arc<Confirmer>>,
     /// Who draws what was seen finds it there; None: nobody does.
     pub looks: Option<Arc<Looks>>,
     /// It looks at another stream than the one that is recorded.
@@ -247,6 +251,7 @@ impl DetectorActor {
                     Ok(looker) => {
                         self.work.began = now;
                         let looker = looker.with_backgrounds(self.backgrounds.clone());
+                        let looker = looker.with_shots(self.confirmer.is_some() && self.config.confirm.is_some());
                         Box::new(looker.shown_to(self.entry.glimpses()))
                     }
                     Err(cause) => return self.worker_failed(cause),
@@ -268,6 +273,7 @@ impl DetectorActor {
                     look.changes.extend(last.changes);
                     look.seen.extend(last.seen);
                     look.tampering.extend(last.tampering);
+                    look.shots.extend(last.shots);
                     look.decoded += last.decoded;
                     look.looked = last.looked.or(look.looked);
                 }
@@ -308,14 +314,17 @@ impl DetectorActor {
         }
         let scores = look.seen.iter().map(|seen| (seen.session.utc(seen.pts_us), Score::of(seen.share)));
         self.index.see(&self.camera, scores);
+        let mut shots = look.shots;
         for change in look.changes {
             if let Some(event) = &mut self.work.event {
                 event.see(&look.seen);
+                self.confirm(&mut shots);
             }
             self.publish_change(change);
         }
         if let Some(event) = &mut self.work.event {
             event.see(&look.seen);
+            self.confirm(&mut shots);
         }
         self.work.settled |= look.looked.is_some();
         let is_news = look.looked.is_some() || look.passed.is_some();
@@ -326,6 +335,21 @@ impl DetectorActor {
                 LookedAt { session: session.id, pts_us, utc }
             });
             writer.looked.do_send(Looked { seq: Some(self.work.passed).filter(|_| !self.own_stream), pictures });
+        }
+    }
+
+    /// Asks a model about those of the pictures that are of the event that goes on.
+    fn confirm(&self, shots: &mut Vec<Shot>) {
+        let (Some(confirmer), Some(event), Some(config)) = (&self.confirmer, &self.work.event, &self.config.confirm)
+        else {
+            return;
+        };
+        let is_of_it = |shot: &mut Shot| (shot.session, shot.onset_us) == (event.session.id, event.onset_us);
+        for Shot { picture, .. } in shots.extract_if(.., is_of_it) {
+            let (camera, entry) = (self.camera.clone(), Arc::clone(&self.entry));
+            let (event, start) = (event.row.id, event.row.start);
+            let generation = entry.status().generation;
+            confirmer.ask(Request { camera, entry, config: config.clone(), event, start, picture, generation });
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::registry::Glimpses;
+use super::shots::{Shot, Shots};
 use crate::archive::backgrounds::Backgrounds;
 use crate::domain::adaptive::Memory;
 use crate::domain::config::DetectConfig;
@@ -53,6 +54,8 @@ pub struct Looker {
     needs_keyframe: bool,
     show: Option<Show>,
     backgrounds: Option<Arc<Backgrounds>>,
+    /// None: nobody wants an event's best pictures.
+    shots: Option<Shots>,
     /// When what is known of the scene was kept last, in the session's time.
     kept_us: Option<i64>,
 }
@@ -104,6 +107,8 @@ pub struct Look {
     pub seen: Vec<Seen>,
     /// What became of the camera's being tampered with, each with its session.
     pub tampering: Vec<(Arc<Session>, TamperChange)>,
+    /// Pictures of events that are worth a closer look.
+    pub shots: Vec<Shot>,
     /// Everything up to here was looked at.
     pub looked: Option<(Arc<Session>, i64)>,
     /// Every packet before this one was decoded, if that is news.
@@ -143,6 +148,7 @@ impl Looker {
             needs_keyframe: true,
             show: None,
             backgrounds: None,
+            shots: None,
             kept_us: None,
         })
     }
@@ -156,6 +162,12 @@ impl Looker {
     /// What is known of the scene is kept there, and each connection begins with that.
     pub fn with_backgrounds(mut self, backgrounds: Option<Arc<Backgrounds>>) -> Self {
         self.backgrounds = backgrounds;
+        self
+    }
+
+    /// The best pictures of events are kept for a closer look.
+    pub fn with_shots(mut self, are_wanted: bool) -> Self {
+        self.shots = are_wanted.then(Shots::default);
         self
     }
 
@@ -185,6 +197,7 @@ impl Looker {
         let before = self.cursor;
         self.advance(&mut look);
         look.passed = self.cursor.filter(|_| self.cursor != before);
+        self.hand_over_shots(&mut look);
         look
     }
 
@@ -235,7 +248,14 @@ impl Looker {
                 look.looked = Some((session, newest_us));
             }
         }
+        self.hand_over_shots(&mut look);
         look
+    }
+
+    fn hand_over_shots(&mut self, look: &mut Look) {
+        if let Some(shots) = &mut self.shots {
+            look.shots = shots.take();
+        }
     }
 
     /// Where to go on, when the ring is too far ahead.
@@ -266,6 +286,9 @@ impl Looker {
             if let Some(old) = self.session.replace(Arc::clone(&packet.session)) {
                 self.decode(None, &old, look);
                 if let Some(motion) = self.motion.end() {
+                    if let Some(shots) = &mut self.shots {
+                        shots.follow(old.id, Some(&motion));
+                    }
                     look.changes.push(Change { session: old, seq, motion, finding: Finding::default() });
                 }
                 self.keep_background();
@@ -299,7 +322,7 @@ impl Looker {
     }
 
     fn decode(&mut self, packet: Option<&Packet>, session: &Arc<Session>, look: &mut Look) {
-        let Looker { decoder, detector, motion, in_decoder, show, .. } = self;
+        let Looker { decoder, detector, motion, in_decoder, show, shots, .. } = self;
         let mut fault = None;
         let mut sink = |view: LumaView<'_>, picture: Picture<'_>| {
             look.decoded += 1;
@@ -313,6 +336,12 @@ impl Looker {
                     let change = motion.look(session.id, pts_us, score.moving);
                     if detector.has_recalled() {
                         motion.settle();
+                    }
+                    if let Some(shots) = shots {
+                        shots.follow(session.id, change.as_ref());
+                        if score.moving {
+                            shots.see(pts_us, share, picture);
+                        }
                     }
                     if let Some(motion) = change {
                         let (session, finding) = (Arc::clone(session), finding.clone());

@@ -2,6 +2,7 @@
 //! messages. Thin: decisions live in `domain`, work in `media` and `archive`.
 
 pub mod camera;
+pub mod confirmer;
 pub mod detector;
 mod feed;
 mod gaps;
@@ -12,6 +13,7 @@ pub mod messages;
 mod reader;
 pub mod registry;
 pub mod shared;
+mod shots;
 pub mod supervisor;
 mod watch;
 pub mod writer;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::confirmer::Confirmer;
 use super::registry::Registry;
 use crate::archive::Archive;
 use crate::archive::backgrounds::Backgrounds;
@@ -33,15 +34,24 @@ pub struct Shared {
     pub playback: Playback,
     /// What detectors know of their scenes; None: each connection is a new scene.
     pub backgrounds: Option<Arc<Backgrounds>>,
+    /// Who asks models what events show; None: nobody.
+    pub confirmer: Option<Arc<Confirmer>>,
     sessions: AtomicU64,
     lives: AtomicU64,
 }
 
 impl Shared {
     pub fn new(registry: Arc<Registry>, archive: Arc<Archive>, pool: Pool) -> Self {
-        let playback = Playback::default();
-        let backgrounds = None;
-        Shared { registry, archive, pool, playback, backgrounds, sessions: AtomicU64::new(0), lives: AtomicU64::new(0) }
+        Shared {
+            registry,
+            archive,
+            pool,
+            playback: Playback::default(),
+            backgrounds: None,
+            confirmer: None,
+            sessions: AtomicU64::new(0),
+            lives: AtomicU64::new(0),
+        }
     }
 
     /// A number for a new session; it rises over all cameras and is never used twice.

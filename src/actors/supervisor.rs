@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::watch::Watch;
 use crate::archive::Archive;
 use crate::clock;
-use crate::config::{self, Loaded, Problem, Scan};
+use crate::config::{self, Loaded, Models, Problem, Scan};
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{CameraState, Event, GapCause};
 use crate::domain::config::{CameraConfig, GlobalConfig, RecordMode};
@@ -193,9 +193,11 @@ impl Supervisor {
         self.shared.registry.look_begins();
         self.last_scan = Some(clock::monotonic());
         let (loaded, address) = (Arc::clone(&self.loaded), context.address());
+        // Nobody waits for a model before they record.
+        let models = if self.ready { Models::Try } else { Models::TryMeanwhile };
         // Files may be on a slow disk: read elsewhere.
         actix::spawn(async move {
-            let read = Arc::clone(&loaded);
+            let read = loaded.with(models);
             let scanned = tokio::task::spawn_blocking(move || config::scan_cameras(&read)).await;
             let scan = scanned.unwrap_or_else(|error| {
                 tracing::error!(%error, "reading the cameras' folder crashed");

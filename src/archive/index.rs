@@ -28,6 +28,7 @@ use super::home::{self, Home, Noted};
 use super::state::StateDb;
 use crate::clock;
 use crate::domain::camera::GapCause;
+use crate::domain::found;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{self, Minute, Score, Series};
 
@@ -275,6 +276,16 @@ impl Index {
     pub fn restore_event(&self, event: MotionEvent) {
         self.shared().next_id.fetch_max(event.id + 1, Ordering::SeqCst);
         self.change(|state| state.queue.restore_event(event));
+    }
+
+    /// Writes down what a model found in an event, of all its pictures so far. Queued.
+    pub fn confirm_event(&self, event: i64, found: Vec<found::Found>) {
+        self.change(|state| state.queue.confirm_event(event, found));
+    }
+
+    /// Like [`Index::confirm_event`] for what the journal has. Queued.
+    pub fn restore_confirmed(&self, event: i64, found: Vec<found::Found>) {
+        self.change(|state| state.queue.restore_confirmed(event, found));
     }
 
     /// Takes an event away that is over; no recording goes with it. Queued.

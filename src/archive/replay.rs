@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::index::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
+use super::index::journal::{Deleted, Entry, Forgotten, FoundIn, Journals, Listed, Scores};
 use super::index::{Index, IndexError};
+use crate::domain::found::Found;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{self, Minute};
 
@@ -88,6 +89,8 @@ struct Folded {
     recordings: BTreeMap<i64, Listed>,
     gaps: BTreeMap<(String, DateTime<Utc>, &'static str), Gap>,
     events: BTreeMap<i64, MotionEvent>,
+    /// What a model found in events, some of which are known otherwise.
+    found: BTreeMap<i64, Vec<Found>>,
     /// Those that a person took away: ids are not used again.
     no_events: BTreeSet<i64>,
     minutes: BTreeMap<(String, i64), Minute>,
@@ -109,8 +112,10 @@ impl Folded {
                 });
             }
             Entry::Event(event) => _ = self.events.insert(event.id, event),
+            Entry::Found(FoundIn { id, found, .. }) => _ = self.found.insert(id, found),
             Entry::NoEvent(Deleted { id, .. }) => {
                 self.events.remove(&id);
+                self.found.remove(&id);
                 self.no_events.insert(id);
             }
             Entry::Score(Scores { camera, minute, seconds }) => {
@@ -176,6 +181,10 @@ impl Replay<'_> {
         }
         for event in folded.events.into_values() {
             self.index.restore_event(event);
+            self.changed()?;
+        }
+        for (id, found) in folded.found {
+            self.index.restore_confirmed(id, found);
             self.changed()?;
         }
         for ((camera, minute), scores) in folded.minutes {
@@ -396,7 +405,24 @@ mod tests {
                     let (cause, zones) = (Some(Cause::SceneChange), vec!["gate".to_owned()]);
                     let share = f32::from(score) / 255.0;
                     let boxes = vec![Region { left: share, top: 0.25, width: 0.1, height: share / 3.0 }];
-                    index.put_event(MotionEvent { end, max_score, cause, zones, boxes, ..event });
+                    let known = |share| Found { class: "person".to_owned(), score: share, region: boxes[0] };
+                    // Some are looked at while they go on, some afterwards, some not at all; and in some is nothing.
+                    if score % 4 == 1 {
+                        index.confirm_event(event.id, vec![known(0.5)]);
+                    }
+                    index.put_event(MotionEvent {
+                        end,
+                        max_score,
+                        cause,
+                        zones,
+                        boxes: boxes.clone(),
+                        ..event.clone()
+                    });
+                    match score % 4 {
+                        1 => index.confirm_event(event.id, vec![known(0.75), known(0.5)]),
+                        2 => index.confirm_event(event.id, Vec::new()),
+                        _ => {}
+                    }
                 }
                 Deed::Unmark { which } => {
                     let events = told(index).events;

@@ -151,20 +151,26 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_recording_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let clip = clip("mp4", "2", H264, &[]);
-        let row = recorded(folder.path(), &clip, ContainerKind::Mp4, true);
-        let path = folder.path().join(&row.path);
-        let whole = std::fs::read(&path).unwrap();
-        let ask = || keyframe(folder.path(), &row, &(at_us(0)..=at_us(0)), at_us(0));
-        for length in (0..whole.len()).step_by(whole.len() / 40) {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            // Whatever it says, it says it.
-            let _ = ask();
+        for (kind, encode) in [(ContainerKind::Avi, MPEG4), (ContainerKind::Mkv, H264), (ContainerKind::Mp4, H264)] {
+            let folder = tempfile::tempdir().unwrap();
+            let clip = clip(if encode == MPEG4 { "avi" } else { "mp4" }, "2", encode, &[]);
+            let row = recorded(folder.path(), &clip, kind, true);
+            let path = folder.path().join(&row.path);
+            let whole = std::fs::read(&path).unwrap();
+            let ask = || keyframe(folder.path(), &row, &(at_us(0)..=at_us(0)), at_us(0));
+            for length in (0..whole.len()).step_by(whole.len() / 40) {
+                std::fs::write(&path, &whole[..length]).unwrap();
+                // Whatever it says, it says it.
+                let _ = ask();
+                let mut damaged = whole.clone();
+                damaged.iter_mut().skip(length).take(8).for_each(|byte| *byte = 0xff);
+                std::fs::write(&path, damaged).unwrap();
+                let _ = ask();
+            }
+            std::fs::write(&path, b"noise that is no recording at all").unwrap();
+            assert!(matches!(ask(), Err(PlanError::NotARecording(_)) | Ok(None)));
+            std::fs::remove_file(&path).unwrap();
+            assert!(matches!(ask(), Err(PlanError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound));
         }
-        std::fs::write(&path, b"noise that is no recording at all").unwrap();
-        assert!(matches!(ask(), Err(PlanError::NotARecording(_)) | Ok(None)));
-        std::fs::remove_file(&path).unwrap();
-        assert!(matches!(ask(), Err(PlanError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::run::state_folder;
 use crate::archive::state::people::PeopleDb;
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, Loaded, Models, Problem};
 use crate::web::tls;
 
 /// Returns the exit code: 0, or 1 where there is any problem.
@@ -44,6 +44,7 @@ struct Report {
 
 fn report(path: &Path, effective: bool) -> (Report, u8) {
     let (loaded, mut problems) = config::load_what_can_be(path);
+    let loaded = loaded.with(Models::Try);
     let (text, scan) = match effective {
         true => config::effective(&loaded),
         false => (String::new(), config::scan_cameras(&loaded)),

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Problem;
+use crate::media::confirm;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -94,6 +95,9 @@ enum Command {
     /// Add, list or remove tokens, by which programs come in
     #[command(subcommand, after_help = "Example:\n  tarsier token add prometheus --expires 365d")]
     Token(token::TokenCommand),
+    /// Look at pictures with a model; the daemon starts this, nobody else
+    #[command(hide = true)]
+    Confirm,
 }
 
 /// What was read of a configuration. None: its faults are told, one a line.
@@ -117,6 +121,10 @@ pub fn main() -> ExitCode {
         Command::Recordings(command) => recordings::run(&command, &config),
         Command::User(command) => user::run(&command, &config),
         Command::Token(command) => token::run(&command, &config),
+        Command::Confirm => {
+            let served = confirm::serve(std::io::stdin().lock(), std::io::stdout().lock());
+            served.map(|()| DONE).map_err(anyhow::Error::from)
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

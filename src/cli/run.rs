@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::Notify;
 
 use super::{DONE, INPUT_WRONG, or_told};
+use crate::actors::confirmer::Confirmer;
 use crate::actors::janitor::{self, Retention};
 use crate::actors::registry::Registry;
 use crate::actors::shared::Shared;
@@ -72,6 +73,9 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         .context("cannot start the thread that keeps what is known of the cameras' scenes")?;
     let mut shared = Shared::new(Arc::clone(&registry), Arc::clone(&archive), pool.clone());
     shared.backgrounds = Some(Arc::clone(&backgrounds));
+    let confirmer = Confirmer::start(archive.index().clone(), Arc::clone(&registry));
+    let confirmer = Arc::new(confirmer.context("cannot start the thread that asks models")?);
+    shared.confirmer = Some(Arc::clone(&confirmer));
     let shared = Arc::new(shared);
     let retention = Arc::new(Retention::new(&global.archive));
     janitor::start(Arc::clone(&archive), Arc::clone(&retention), Arc::clone(&registry))
@@ -99,6 +103,7 @@ pub fn run(config_path: &Path) -> anyhow::Result<u8> {
         anyhow::Ok(())
     });
     backgrounds.stop();
+    confirmer.stop();
     archive.stop();
     if let Err(error) = served {
         tracing::error!("{error:#}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::confirm::{self, Models, RawConfirm};
 use super::global::ZoneText;
 use super::places::{PolygonList, RawZone};
 use super::problem::{Mark, Problem, one_line};
@@ -67,6 +68,7 @@ struct RawDetect {
     min_area: AreaText,
     masks: Option<Vec<PolygonList>>,
     zones: Option<Vec<RawZone>>,
+    confirm: RawConfirm,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,7 @@ pub(super) fn build(
     settings: &Settings,
     file: &Mark,
     folder: &Path,
+    models: Models,
     problems: &mut Vec<Problem>,
 ) -> Option<CameraConfig> {
     if !settings.was_given("source") {
@@ -205,6 +208,7 @@ pub(super) fn build(
         };
         problems.push(at("record.zones").problem(format!("no zone is called `{}`", one_line(name)), hint));
     }
+    let confirm = confirm::build(raw.detect.confirm, settings, file, folder, models, problems);
     let (encode, container) = encoding(&raw.record, settings, file, problems);
     // The table has read it once already.
     let schedule = raw.record.schedule.as_deref().and_then(|text| Schedule::parse(text, raw.record.timezone.0).ok());
@@ -239,6 +243,7 @@ pub(super) fn build(
             min_area: raw.detect.min_area.0,
             masks,
             zones,
+            confirm,
         },
         record: RecordConfig {
             mode: raw.record.mode,

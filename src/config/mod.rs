@@ -3,7 +3,8 @@
 //! The way of a value: `text` reads a file, `tree` parses it into values that know their place (`${NAME}` filled
 //! in by `expand`), `settings` checks each against the `table` of keys and merges key by key, `camera` and
 //! `global` make the structures of [`crate::domain::config`] of them. `scan` finds the cameras' files,
-//! `effective` prints what holds and why. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
+//! `effective` prints what holds and why. `confirm` tries the
+//! models that a camera names. `edit` changes a key in a file's text and nothing beside it, `veil` hides its
 //! passwords, `store` puts it into its place. `labels` reads what people said of their videos, `tunable` tells a
 //! form of the keys of detection.
 //!
@@ -11,6 +12,7 @@
 //! a running camera does not belong here.
 
 mod camera;
+mod confirm;
 pub mod edit;
 mod effective;
 mod expand;
@@ -36,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use confirm::Models;
 pub use labels::read as read_labels;
 pub use problem::Problem;
 pub use scan::is_camera_name;
@@ -60,6 +63,7 @@ pub struct Loaded {
     /// The folder of `tarsier.yaml`: what relative paths are relative to.
     folder: PathBuf,
     environment: Arc<Environment>,
+    models: Models,
 }
 
 impl fmt::Debug for Loaded {
@@ -90,6 +94,11 @@ impl Scan {
 }
 
 impl Loaded {
+    /// The same, for looks at cameras' files that do so about the models that they name.
+    pub fn with(&self, models: Models) -> Loaded {
+        Loaded { models, ..self.clone() }
+    }
+
     /// A fault of a key of `tarsier.yaml`, at its place: what the values alone do not show.
     pub fn problem(&self, key: &str, what: impl Into<String>, hint: impl Into<Option<String>>) -> Problem {
         let place = self.settings.get(key).map(|setting| setting.at.clone());
@@ -126,7 +135,7 @@ fn load_with(path: &Path, environment: Arc<Environment>) -> (Loaded, Vec<Problem
         problems.push(problem);
         global::build(&Settings::default(), &top, &folder).expect("the table's presets are possible: tests load them")
     });
-    (Loaded { global, settings, defaults, folder, environment }, problems)
+    (Loaded { global, settings, defaults, folder, environment, models: Models::default() }, problems)
 }
 
 /// `tarsier.local.yaml` beside `tarsier.yaml`.
@@ -211,7 +220,8 @@ pub fn camera_from_source(source: &str, sets: &[String], loaded: &Loaded) -> Res
     put_text(&mut own, "source", source, &Mark::option("SOURCE"), loaded, &mut problems);
     put_sets(&mut own, sets, loaded, &mut problems);
     let settings = camera::merge(loaded.defaults.clone(), own);
-    let camera = camera::build("camera", &settings, &Mark::option("SOURCE"), Path::new(""), &mut problems);
+    let camera =
+        camera::build("camera", &settings, &Mark::option("SOURCE"), Path::new(""), loaded.models, &mut problems);
     match camera {
         Some(camera) if problems.is_empty() => Ok(camera),
         _ => Err(problems),
@@ -241,7 +251,7 @@ pub fn camera_from_file(
     put_sets(&mut own, sets, loaded, &mut problems);
     let settings = camera::merge(loaded.defaults.clone(), own);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let camera = camera::build(&name, &settings, &Mark::top(path), &loaded.folder, &mut problems);
+    let camera = camera::build(&name, &settings, &Mark::top(path), &loaded.folder, loaded.models, &mut problems);
     in_order(&mut problems);
     match (camera, source) {
         (Some(camera), None) if problems.is_empty() => Ok(camera),
@@ -291,7 +301,7 @@ fn put_text(settings: &mut Settings, name: &str, text: &str, at: &Mark, loaded: 
         problems.push(settings::unknown(CAMERA, section, last, at));
         return;
     };
-    if matches!(key.kind, table::Kind::List(_)) {
+    if matches!(key.kind, table::Kind::List(_) | table::Kind::ListOrPath(_)) {
         // Written as in a file.
         let (tree, mut found) = tree::parse(&at.file, text, &*loaded.environment);
         problems.append(&mut found);

@@ -1,4 +1,4 @@
-//! Lists of places in the picture: masks, zones, and the names of zones. Each fault is reported at its item.
+//! Lists: masks, zones, and names of zones and of what models know. Each fault is reported at its item.
 
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
@@ -11,6 +11,10 @@ use crate::domain::finding::ZoneSet;
 use crate::domain::zone::{Polygon, Zone};
 
 const MOST_MASKS: usize = 64;
+/// As many as the largest public data sets have.
+pub(super) const MOST_CLASSES: usize = 1000;
+/// Of a class, in characters.
+const LONGEST_CLASS: usize = 40;
 const ZONE_KEYS: [&str; 6] = ["name", "polygon", "min_area", "max_area", "sensitivity", "dwell"];
 const CORNERS: &str = "corners are shares of the picture's width and height from the upper left, such as \
                        [[0, 0], [0.4, 0], [0.4, 0.1], [0, 0.1]]";
@@ -66,7 +70,11 @@ impl From<RawZone> for Zone {
 
 /// The items of the list at `path`, checked.
 pub(super) fn read(path: &str, items: Items, nodes: &[Node]) -> Result<Value, Problem> {
-    let most = if items == Items::Masks { MOST_MASKS } else { ZoneSet::MOST };
+    let most = match items {
+        Items::Masks => MOST_MASKS,
+        Items::Zones | Items::ZoneNames => ZoneSet::MOST,
+        Items::ClassNames => MOST_CLASSES,
+    };
     if let Some(node) = nodes.get(most) {
         return Err(node.at.problem(format!("`{path}` holds at most {most}"), "remove some".to_owned()));
     }
@@ -74,6 +82,11 @@ pub(super) fn read(path: &str, items: Items, nodes: &[Node]) -> Result<Value, Pr
         Items::Masks => polygon(path, node),
         Items::Zones => zone(path, node),
         Items::ZoneNames => text(path, node).map(|name| Value::String(name.to_owned())),
+        Items::ClassNames => {
+            let name = text(path, node)?;
+            let wrong = |what| node.at.problem(format!("`{path}`: {what}"), "such as `person`".to_owned());
+            class_name(name).map(|name| Value::String(name.to_owned())).map_err(wrong)
+        }
     };
     let values = nodes.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if items == Items::Zones {
@@ -178,6 +191,13 @@ fn zone_name(place: &str, node: &Node) -> Result<String, Problem> {
         return Err(node.at.problem(format!("`{place}` is no name of a zone"), hint));
     }
     Ok(name.to_owned())
+}
+
+/// The name of something that a model knows, without white space around it.
+pub(super) fn class_name(text: &str) -> Result<&str, &'static str> {
+    let name = text.trim();
+    let is_one = !name.is_empty() && name.chars().count() <= LONGEST_CLASS && !name.contains(char::is_control);
+    if is_one { Ok(name) } else { Err("a class is a word or two") }
 }
 
 fn text<'a>(place: &str, node: &'a Node) -> Result<&'a str, Problem> {

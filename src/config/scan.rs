@@ -107,7 +107,7 @@ pub(super) fn camera_of(
 ) -> Result<(CameraConfig, Settings), Vec<Problem>> {
     let (own, mut problems) = own_of(path, text, loaded)?;
     let settings = camera::merge(loaded.defaults.clone(), own);
-    let camera = camera::build(name, &settings, &Mark::top(path), &loaded.folder, &mut problems);
+    let camera = camera::build(name, &settings, &Mark::top(path), &loaded.folder, loaded.models, &mut problems);
     in_order(&mut problems);
     match camera {
         Some(camera) if problems.is_empty() => Ok((camera, settings)),

@@ -156,7 +156,7 @@ fn read_value(key: &'static Key, node: &Node) -> Result<Option<Setting>, Problem
         },
         Content::Map(_) => (Fault { reason: None, hint: None }, Some("a section".to_owned())),
         Content::List(nodes) => match key.kind {
-            Kind::List(items) => {
+            Kind::List(items) | Kind::ListOrPath(items) => {
                 let value = places::read(key.path, items, nodes)?;
                 let shown = serde_json::to_string(&value).unwrap_or_default();
                 return Ok(Some(Setting { value, shown, at: node.at.clone() }));

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde_yaml::Value;
 
 use super::tree::Scalar;
-use super::units::{AreaText, Bytes, FreeText, Hint, PictureSizeText, RateText, Span, SyncText};
+use super::units::{AreaText, Bytes, FreeText, Hint, PictureSizeText, RateText, ScoreText, Span, SyncText};
 use crate::domain::source_url::{SourceKind, SourceUrl, redact_urls};
 use crate::domain::timezone::Zone as TimeZone;
 
@@ -62,8 +62,12 @@ pub(super) enum Kind {
     PictureSize,
     /// Pictures a second.
     Rate,
+    /// How sure somebody is, 0 to 1.
+    Score,
     /// A list, read by [`super::places`].
     List(Items),
+    /// Such a list, or the path of a file that holds one, an item a line.
+    ListOrPath(Items),
 }
 
 /// What a list holds.
@@ -74,6 +78,8 @@ pub(super) enum Items {
     Zones,
     /// Names of zones.
     ZoneNames,
+    /// Names of what a model knows.
+    ClassNames,
 }
 
 use Kind::*;
@@ -247,6 +253,39 @@ pub(super) const CAMERA: &[Key] = &[
          say which zones they touch",
     ),
     key(
+        "detect.confirm.enabled",
+        Flag,
+        Nothing,
+        "ask a model what the best pictures of each event show, and say it with the event; any other key of \
+         `detect.confirm` says so too, `false` overrules them",
+    ),
+    key(
+        "detect.confirm.model",
+        Path,
+        Nothing,
+        "file with the model, in ONNX, or `hog`: OpenCV's own for people, which is taken if nothing is said",
+    ),
+    key(
+        "detect.confirm.format",
+        Choice { now: &["auto", "yolov5", "yolov8", "yolov10"], later: &[] },
+        Is("auto"),
+        "what the model puts out; `auto` tells by its shape",
+    ),
+    key(
+        "detect.confirm.classes",
+        ListOrPath(Items::ClassNames),
+        Nothing,
+        "names of what the model knows, by its numbers; without it those in the model's file, else those of COCO where it knows \
+         80",
+    ),
+    key("detect.confirm.threshold", Score, Is("0.5"), "how sure the model has to be"),
+    key(
+        "detect.confirm.only",
+        List(Items::ClassNames),
+        Nothing,
+        "classes that count, such as `[person, car]`; without it all do",
+    ),
+    key(
         "record.mode",
         Choice { now: &["motion", "continuous", "off"], later: &[] },
         Is("motion"),
@@ -414,6 +453,9 @@ impl Kind {
             List(Items::Masks) => "a list of polygons such as `[[0, 0], [0.4, 0], [0.4, 0.1], [0, 0.1]]`".to_owned(),
             List(Items::Zones) => "a list of zones, each with `name` and `polygon`".to_owned(),
             List(Items::ZoneNames) => "a list of names of `detect.zones`".to_owned(),
+            Score => "a number from 0 to 1".to_owned(),
+            List(Items::ClassNames) => "a list of names".to_owned(),
+            ListOrPath(_) => "a list of names, or a path of a file with one a line".to_owned(),
         }
     }
 
@@ -449,8 +491,8 @@ impl Kind {
             FreeSpace => Ok(text.parse::<FreeText>().map(|_| string())?),
             Sync => Ok(text.parse::<SyncText>().map(|_| string())?),
             Text | Secret => Ok(string()),
-            Path if text.trim().is_empty() || text.contains('\0') => Err(None.into()),
-            Path => Ok(string()),
+            Path | ListOrPath(_) if text.trim().is_empty() || text.contains('\0') => Err(None.into()),
+            Path | ListOrPath(_) => Ok(string()),
             Layout => match crate::domain::layout::Layout::parse(text) {
                 Ok(_) => Ok(string()),
                 Err(reason) => Err(Fault { reason: Some(reason), hint: None }),
@@ -468,6 +510,7 @@ impl Kind {
             Source => source(text).map(|()| string()),
             PictureSize => Ok(text.parse::<PictureSizeText>().map(|_| string())?),
             Rate => Ok(text.parse::<RateText>().map(|_| string())?),
+            Score => Ok(text.parse::<ScoreText>().map(|_| string())?),
             List(_) => Err(None.into()),
         }
     }

@@ -552,7 +552,7 @@ proptest! {
         let (tree, mut problems) = tree::parse(Path::new("x.yaml"), &text, &|_: &str| None);
         if let Some(tree) = tree {
             let settings = Settings::read(CAMERA, &tree, &mut problems);
-            let _ = camera::build("x", &settings, &Mark::top(Path::new("x.yaml")), Path::new(""), &mut problems);
+            let _ = camera::build("x", &settings, &Mark::top(Path::new("x.yaml")), Path::new(""), Models::Leave, &mut problems);
         }
         for problem in problems {
             prop_assert!(problem.line >= 1 && problem.column >= 1);

@@ -12,6 +12,8 @@ use super::table::{CAMERA, Items, Key, Kind, Preset};
 const SECTION: &str = "detect.";
 /// Not tuned: whoever tunes wants it.
 const SWITCH: &str = "detect.enabled";
+/// Nor what comes after detection.
+const AFTERWARDS: &str = "detect.confirm.";
 
 /// One key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -75,6 +77,7 @@ impl TunableKind {
 /// All keys that are tuned, in the table's order.
 pub(super) fn of(settings: &Settings) -> Vec<Tunable> {
     let keys = CAMERA.iter().filter(|key| key.path.starts_with(SECTION) && key.path != SWITCH);
+    let keys = keys.filter(|key| !key.path.starts_with(AFTERWARDS));
     keys.map(|key| tunable(key, settings)).collect()
 }
 

@@ -44,6 +44,11 @@ pub(super) struct PictureSizeText(pub (u32, u32));
 #[serde(try_from = "String")]
 pub(super) struct RateText(pub f64);
 
+/// How sure somebody is: `0.5`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct ScoreText(pub f32);
+
 /// What to do about a text that is no such value, as far as it can be told.
 pub(super) type Hint = Option<String>;
 
@@ -66,7 +71,8 @@ from_string!(
     FreeText: "a size or a percentage",
     SyncText: "a duration",
     PictureSizeText: "a size in pixels",
-    RateText: "a rate"
+    RateText: "a rate",
+    ScoreText: "a number from 0 to 1"
 );
 
 impl FromStr for Span {
@@ -192,6 +198,18 @@ impl FromStr for RateText {
     }
 }
 
+impl FromStr for ScoreText {
+    type Err = Hint;
+
+    fn from_str(text: &str) -> Result<Self, Hint> {
+        match text.trim().parse::<f32>() {
+            Ok(score) if (0.0..=1.0).contains(&score) => Ok(ScoreText(score)),
+            _ if text.trim().ends_with('%') => Err(Some("write for example `0.5`".to_owned())),
+            _ => Err(None),
+        }
+    }
+}
+
 /// `5%` as 0.05; None where there is no percent sign.
 fn share(text: &str) -> Option<Result<f64, Hint>> {
     let share = percentage(text)?.filter(|share| *share > 0.0);
@@ -283,6 +301,10 @@ mod tests {
         assert_eq!("12.5".parse(), Ok(RateText(12.5)));
         for text in ["", "0", "-1", "61", "NaN", "inf", "ten"] {
             assert!(text.parse::<RateText>().is_err(), "{text}");
+        }
+        assert_eq!("0.25".parse(), Ok(ScoreText(0.25)));
+        for text in ["", "-0.1", "1.1", "NaN", "half", "50%"] {
+            assert!(text.parse::<ScoreText>().is_err(), "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::finding::{Cause, Region};
+use super::found::Found;
 use super::tamper::Tampering;
 
 /// The state of a camera.
@@ -166,6 +167,10 @@ pub struct Counters {
     /// Not looked at, because detection was behind.
     pub frames_skipped: AtomicU64,
     pub motion_events: AtomicU64,
+    /// Pictures of events that a model has looked at.
+    pub pictures_confirmed: AtomicU64,
+    /// Pictures of events that no model looked at, because it was behind or failed.
+    pub pictures_unconfirmed: AtomicU64,
     pub restarts: AtomicU64,
     pub reconnects: AtomicU64,
     pub recorded_bytes: AtomicU64,
@@ -201,6 +206,14 @@ pub enum Event {
     MotionEnded {
         camera: String,
         at: DateTime<Utc>,
+    },
+    /// What a model found in an event's pictures so far.
+    Found {
+        camera: String,
+        /// The event's.
+        id: i64,
+        start: DateTime<Utc>,
+        found: Vec<Found>,
     },
     RecordingOpened {
         camera: String,

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::finding::ZoneSet;
+use super::found::OutputFormat;
 use super::layout::Layout;
 use super::schedule::Schedule;
 use super::source_url::SourceUrl;
@@ -81,6 +82,8 @@ pub struct DetectConfig {
     pub masks: Vec<Polygon>,
     /// Places with names and rules of their own (`adaptive`); at most [`ZoneSet::MOST`].
     pub zones: Vec<Zone>,
+    /// What looks at an event's best pictures, if anything does.
+    pub confirm: Option<ConfirmConfig>,
 }
 
 impl DetectConfig {
@@ -119,8 +122,42 @@ impl Default for DetectConfig {
             min_area: Area::Share(1.067 / 100.0),
             masks: Vec::new(),
             zones: Vec::new(),
+            confirm: None,
         }
     }
+}
+
+/// What an event's best pictures are asked (`detect.confirm`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfirmConfig {
+    pub model: Model,
+    /// Least score that counts, 0 to 1.
+    pub threshold: f32,
+    /// Only these classes count; none: all.
+    pub only: Vec<String>,
+}
+
+/// A model that knows things in pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Model {
+    /// OpenCV's own, which knows people that stand or walk upright.
+    Hog,
+    Onnx {
+        /// Absolute, or relative to the working folder.
+        path: PathBuf,
+        /// None: its output's shape tells.
+        format: Option<OutputFormat>,
+        /// The names of what it knows, by their numbers; none: see [`super::found::names`].
+        classes: Vec<String>,
+    },
+}
+
+impl Model {
+    /// What [`Model::Hog`] knows.
+    pub const PERSON: &str = "person";
+
+    /// How the configuration names [`Model::Hog`].
+    pub const HOG: &str = "hog";
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -1,7 +1,7 @@
 //! The pure core: values in, values and actions out.
 //!
 //! Belongs here: configuration types, stream descriptions, time arithmetic, ring arithmetic, the adaptive motion
-//! detector and how well one does, tampering, the motion and recorder state machines, what is missing, backoff. Does
+//! detector and how well one does, what a model's output says, tampering, the motion and recorder state machines, what is missing, backoff. Does
 //! not belong here: actix, libav, OpenCV, files, sockets, the wall
 //! clock.
 
@@ -11,11 +11,14 @@ pub mod backoff;
 pub mod camera;
 pub mod config;
 pub mod finding;
+pub mod found;
 pub mod judge;
 pub mod label;
 pub mod layout;
 pub mod missing;
 pub mod motion;
+pub mod onnx;
+pub mod picks;
 pub mod recorder;
 pub mod recording;
 pub mod retention;

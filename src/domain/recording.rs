@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::camera::{GapCause, Reason};
 use super::finding::{Cause, Region};
+use super::found::Found;
 use super::score::Score;
 
 /// One file of the archive.
@@ -79,6 +80,9 @@ pub struct MotionEvent {
     /// Where something moved in its strongest picture, the largest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boxes: Vec<Region>,
+    /// What a model found in its best pictures, the surest first; None: none was asked, or it has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Vec<Found>>,
 }
 
 impl MotionEvent {
@@ -94,6 +98,7 @@ impl MotionEvent {
             cause: None,
             zones: Vec::new(),
             boxes: Vec::new(),
+            found: None,
         }
     }
 }
@@ -120,6 +125,8 @@ pub struct EventFilter {
     pub began: Option<Began>,
     /// Those that touched this zone.
     pub zone: Option<String>,
+    /// Those in which a model found something of this class.
+    pub found: Option<String>,
 }
 
 /// What began an event.

@@ -22,7 +22,8 @@ pub trait RingItem {
 /// How much a ring keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingBounds {
-    /// Time before the newest item that stays, back to the keyframe before it.
+    /// Time before the newest item that stays, back to the keyframe before it: video of older sessions counts, what
+    /// lies between sessions does not.
     pub keep_us: i64,
     /// Hard bound on memory.
     pub max_bytes: u64,
@@ -36,6 +37,8 @@ pub struct Ring<T> {
     first_seq: u64,
     bytes: u64,
     bounds: RingBounds,
+    /// Sessions that are held, and what brings their times to one that goes on from each to the next.
+    sessions: VecDeque<(u64, i64)>,
 }
 
 /// What a cursor gets.
@@ -52,27 +55,36 @@ pub enum Read<T> {
 
 impl<T: RingItem + Clone> Ring<T> {
     pub fn new(bounds: RingBounds) -> Self {
-        Ring { items: VecDeque::new(), first_seq: 0, bytes: 0, bounds }
+        Ring { items: VecDeque::new(), first_seq: 0, bytes: 0, bounds, sessions: VecDeque::new() }
     }
 
     /// Appends an item, lets the oldest go, and returns the item's sequence number.
     pub fn push(&mut self, item: T) -> u64 {
         let seq = self.end();
         self.bytes += item.bytes();
+        if self.sessions.back().is_none_or(|(session, _)| *session != item.session()) {
+            let goes_on_at =
+                self.items.back().map_or(item.dts_us(), |last| last.dts_us() + self.shift_us(last.session()));
+            self.sessions.push_back((item.session(), goes_on_at - item.dts_us()));
+        }
         self.items.push_back(item);
         self.evict_by_time();
         self.evict_by_bytes();
         seq
     }
 
-    /// Lets whole GOPs go while the next keyframe is old enough to be the first. Items of an older session
-    /// count as old as soon as the newest session holds `keep_us` by itself.
+    fn shift_us(&self, session: u64) -> i64 {
+        self.sessions.iter().rev().find(|(held, _)| *held == session).map_or(0, |(_, shift_us)| *shift_us)
+    }
+
+    /// Lets whole GOPs go while the next keyframe is old enough to be the first. Where a camera comes and goes, as much
+    /// of it is held as of one that stays.
     fn evict_by_time(&mut self) {
         let Some(newest) = self.items.back() else { return };
-        let (session, horizon) = (newest.session(), newest.dts_us() - self.bounds.keep_us);
+        let horizon = newest.dts_us() + self.shift_us(newest.session()) - self.bounds.keep_us;
         while let Some(next_key) = self.items.iter().skip(1).position(RingItem::is_keyframe).map(|i| i + 1) {
             let key = &self.items[next_key];
-            if key.session() != session || key.pts_us() > horizon {
+            if key.pts_us() + self.shift_us(key.session()) > horizon {
                 break;
             }
             for _ in 0..next_key {
@@ -91,6 +103,9 @@ impl<T: RingItem + Clone> Ring<T> {
         if let Some(item) = self.items.pop_front() {
             self.bytes -= item.bytes();
             self.first_seq += 1;
+            if self.items.front().is_some_and(|next| next.session() != item.session()) {
+                self.sessions.pop_front();
+            }
         }
     }
 
@@ -229,6 +244,18 @@ mod tests {
         assert_eq!(ring.start_for(1, 3_999_999), Some(20));
         assert_eq!(ring.start_for(1, -1), Some(0), "what is not held any more starts at the oldest keyframe");
         assert_eq!(ring.start_for(2, 0), None, "no such session");
+    }
+
+    #[test]
+    fn of_a_camera_that_comes_and_goes_no_more_is_held_than_of_one_that_stays() {
+        let mut ring = Ring::new(RingBounds { keep_us: 4_000_000, max_bytes: u64::MAX });
+        let mut most = 0;
+        for item in items(&[15; 40], 5) {
+            ring.push(item);
+            most = most.max(ring.end() - ring.start());
+        }
+        assert!((41..=50).contains(&most), "{most} items of 100 ms");
+        assert!(ring.sessions.len() <= 4);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod av;
 pub mod backtest;
+pub mod confirm;
 pub mod decode;
 pub mod detect;
 pub mod encode;

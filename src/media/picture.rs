@@ -24,6 +24,34 @@ impl<'a> Picture<'a> {
     }
 }
 
+/// A decoded picture that outlives the decoder. It shares the picture's memory: keeping one copies nothing, but
+/// holds that memory.
+pub struct KeptPicture {
+    frame: frame::Video,
+}
+
+impl Picture<'_> {
+    pub fn keep(&self) -> Result<KeptPicture, ffmpeg::Error> {
+        let mut frame = frame::Video::empty();
+        // SAFETY: both are frames that are alive; libav makes the empty one hold the other's buffers, too.
+        match unsafe { ffmpeg::ffi::av_frame_ref(frame.as_mut_ptr(), self.frame.as_ptr()) } {
+            0.. => Ok(KeptPicture { frame }),
+            error => Err(error.into()),
+        }
+    }
+}
+
+impl KeptPicture {
+    pub fn picture(&self) -> Picture<'_> {
+        Picture { frame: &self.frame }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.frame.width(), self.frame.height())
+    }
+}
+
 /// Rows of blue, green and red bytes, one after the other, without a gap.
 #[derive(Clone, Copy)]
 pub struct BgrView<'a> {

@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::config::Model;
 use crate::domain::source_url::{SourceKind, SourceUrl};
 
 /// Values by key, as a file has them: variables are not filled in.
 pub type Written = BTreeMap<String, String>;
 
 /// Keys that name a file of this machine.
-pub const PATH_KEYS: &[&str] = &["password_file"];
+pub const PATH_KEYS: &[&str] = &["password_file", MODEL, CLASSES];
+const MODEL: &str = "detect.confirm.model";
+const CLASSES: &str = "detect.confirm.classes";
 const SOURCES: [&str; 2] = ["source", "detect_source"];
 const PASSWORDS: [&str; 2] = ["password", "password_file"];
 /// What begins like this runs programs.
@@ -69,7 +72,10 @@ fn of_value(key: &str, value: &str) -> Option<&'static str> {
     if key == HOOKS || key.strip_prefix(HOOKS).is_some_and(|rest| rest.starts_with('.')) {
         return Some("programs are not set over the network (edit the camera's file)");
     }
-    if PATH_KEYS.contains(&key) {
+    // A model that is no file, and names that are listed and not in one.
+    let is_list = || !value.contains('/') && serde_json::from_str::<Vec<String>>(value).is_ok();
+    let is_no_path = (key == MODEL && value == Model::HOG) || (key == CLASSES && is_list());
+    if PATH_KEYS.contains(&key) && !is_no_path {
         return Some("files of this machine are not named over the network (edit the camera's file)");
     }
     if value.replace("$${", "").contains("${") {
@@ -104,6 +110,8 @@ mod tests {
         let tuned = [&camera[..], &[("detect.width", "320"), ("record.mode", "continuous")]].concat();
         assert_eq!(keys(&camera, &tuned), [""; 0]);
         assert_eq!(keys(&camera, &[("source", "http://192.0.2.1/live.mjpeg")]), [""; 0]);
+        let confirmed = [("detect.confirm.model", "hog"), ("detect.confirm.classes", "[\"person\"]")];
+        assert_eq!(keys(&camera, &[&camera[..], &confirmed].concat()), [""; 0]);
     }
 
     #[test]
@@ -123,6 +131,9 @@ mod tests {
         }
         for (key, value) in [
             ("password_file", "/etc/shadow"),
+            ("detect.confirm.model", "/etc/shadow"),
+            ("detect.confirm.classes", "/etc/shadow"),
+            ("detect.confirm.classes", "[/../../../../etc/shadow"),
             ("hooks", "rm"),
             ("hooks.motion", "rm -rf /"),
             ("username", "${HOME}"),
@@ -153,7 +164,7 @@ mod tests {
         let rows = config::reference();
         let of_cameras = rows.iter().skip_while(|row| !row.starts_with("| `source`"));
         let paths: Vec<&str> =
-            of_cameras.filter(|row| row.contains("` | a path |")).filter_map(|row| row.split('`').nth(1)).collect();
+            of_cameras.filter(|row| row.contains("a path")).filter_map(|row| row.split('`').nth(1)).collect();
         assert_eq!(paths, PATH_KEYS);
     }
 }

@@ -22,7 +22,7 @@ use super::problem::Fault;
 use super::{AppState, Problem, blocking, bounds, secret};
 use crate::config::edit::{self, EditError};
 use crate::config::store::{self, CameraFile, StoreError};
-use crate::config::{self, Loaded, veil};
+use crate::config::{self, Loaded, Models, veil};
 use crate::domain::camera::Event;
 use crate::domain::config::CameraConfig;
 
@@ -204,7 +204,7 @@ pub fn judge(file: &CameraFile, text: &str, allow_local: bool, loaded: &Loaded) 
         }
     }
     let mut faults = veil::left_over(file.path(), text);
-    match file.camera(text, loaded) {
+    match file.camera(text, &loaded.with(Models::Try)) {
         Ok((camera, _)) if faults.is_empty() => Ok(camera),
         read => {
             faults.extend(read.err().unwrap_or_default());

@@ -23,6 +23,7 @@ use crate::archive::state::Labels;
 use crate::clock;
 use crate::domain::camera::{Event, Reason};
 use crate::domain::finding::{Cause, Region};
+use crate::domain::found::Found;
 use crate::domain::label::{Label, Verdict};
 use crate::domain::recording::{EventFilter, MotionEvent, Page, Recording, RecordingQuery};
 
@@ -50,6 +51,9 @@ pub struct ListedEvent {
     zones: Vec<String>,
     /// Where something moved in its strongest picture, in shares of the picture, the largest first.
     boxes: Vec<Region>,
+    /// What a model found in its best pictures (`detect.confirm`), the surest first, with a `score` of 0 to 1 and a
+    /// `box` in shares of the picture; null where none was asked, or has not answered yet.
+    found: Option<Vec<Found>>,
     /// What a person said of it: `event`, or `not-event` for a false alarm; null where nobody has.
     label: Option<Verdict>,
     /// The ids of the recordings that hold some of it, oldest first.
@@ -107,6 +111,7 @@ pub struct EventPage {
     ("min_s" = Option<f64>, Query, description = "at least so many seconds long; those that go on are left out"),
     ("cause" = Option<String>, Query, description = "what began it (`motion`, `scene_change`, …), or `manual`"),
     ("zone" = Option<String>, Query, description = "that touched this zone"),
+    ("found" = Option<String>, Query, description = "in which a model found something of this class, such as `person`"),
 ), responses(
     (status = 200, description = "a page of events (where few fit it may have less than `limit`, and still a next one), or a stream of them", content(
         (EventPage = "application/json"),
@@ -120,7 +125,7 @@ pub async fn events(state: web::Data<AppState>, who: Who, request: HttpRequest) 
     let keys = Query::of(&request);
     let query = keys.rows(&who)?;
     if wants_stream(&request) {
-        let of_lists = ["from", "to", "limit", "cursor", "min_s", "cause", "zone"];
+        let of_lists = ["from", "to", "limit", "cursor", "min_s", "cause", "zone", "found"];
         if let Some(key) = of_lists.into_iter().find(|key| keys.text(key).is_some()) {
             return Err(Problem::bad_query(key, "does not go with a stream, which begins now"));
         }
@@ -299,7 +304,7 @@ fn wants_stream(request: &HttpRequest) -> bool {
 
 fn listed(row: EventRow) -> ListedEvent {
     let EventRow { event, recordings, is_protected: protected, label } = row;
-    let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes } = event;
+    let MotionEvent { id, camera, start, end, reason, max_score, cause, zones, boxes, found } = event;
     let max_score = max_score.short_share();
     ListedEvent {
         event: "motion",
@@ -312,6 +317,7 @@ fn listed(row: EventRow) -> ListedEvent {
         cause,
         zones,
         boxes,
+        found,
         label,
         recordings,
         protected,
@@ -397,6 +403,7 @@ fn concerns(event: &Event, wanted: Option<&str>, who: &Who) -> bool {
         | Event::CameraRemoved { camera }
         | Event::MotionStarted { camera, .. }
         | Event::MotionEnded { camera, .. }
+        | Event::Found { camera, .. }
         | Event::RecordingOpened { camera, .. }
         | Event::RecordingClosed { camera, .. }
         | Event::ConfigApplied { camera }
@@ -415,6 +422,7 @@ fn message(event: &Event) -> Bytes {
         Event::CameraRemoved { .. } => "camera_removed",
         Event::MotionStarted { .. } => "motion_started",
         Event::MotionEnded { .. } => "motion_ended",
+        Event::Found { .. } => "found",
         Event::RecordingOpened { .. } => "recording_opened",
         Event::RecordingClosed { .. } => "recording_closed",
         Event::ConfigApplied { .. } => "config_applied",

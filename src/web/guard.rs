@@ -18,7 +18,8 @@ use actix_web::{Error, HttpMessage, web};
 use futures_util::FutureExt;
 
 use super::body::{self, Unread};
-use super::{AppState, Problem, login, problem, query, routes};
+use super::doors::Who;
+use super::{AppState, Problem, login, page, problem, query, routes};
 use crate::clock;
 
 /// The names under which this server may be asked for.
@@ -169,17 +170,24 @@ async fn admit(request: &ServiceRequest, state: &AppState) -> Result<(), Problem
     check_origin(request, &state.own)?;
     let right = routes::right(request.match_pattern().as_deref(), request.method());
     let who = state.doors.who(request.headers(), right).await?;
-    who.check(right)?;
+    let is_allowed = who.check(right);
     request.extensions_mut().insert(who);
+    is_allowed?;
     check_query(request)
 }
 
-/// The problem; a person who has to log in first is led there, and then to where they wanted to go.
+/// The problem, for a person who wants a page as one; who has to log in first is led there, and then to where they
+/// wanted to go.
 fn refuse(request: ServiceRequest, problem: Problem) -> ServiceResponse<BoxBody> {
     let is_page = request.method() == Method::GET && login::wants_page(request.headers());
     if problem.status() == StatusCode::UNAUTHORIZED && is_page {
         let to_login = login::redirect(request.uri().path_and_query().map_or("/", |next| next.as_str()));
         return request.into_response(to_login);
+    }
+    let is_of_page = is_page && request.match_pattern().as_deref().and_then(page::right).is_some();
+    let who = request.extensions().get::<Who>().cloned();
+    if let (true, Some(state), Some(who)) = (is_of_page, request.app_data::<web::Data<AppState>>().cloned(), who) {
+        return request.into_response(page::refused(&problem, &state, &who));
     }
     request.error_response(problem)
 }

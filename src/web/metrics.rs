@@ -26,7 +26,7 @@ pub async fn metrics(state: web::Data<AppState>, who: Who) -> HttpResponse {
 /// A counter of a camera: its metric's name, what it counts, where it is.
 type Counter = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
-const COUNTERS: [Counter; 10] = [
+const COUNTERS: [Counter; 12] = [
     ("tarsier_packets_total", "Packets read from the camera.", |c| &c.packets),
     ("tarsier_packets_dropped_total", "Packets that should have been recorded and left the ring unwritten.", |c| {
         &c.packets_dropped
@@ -37,6 +37,10 @@ const COUNTERS: [Counter; 10] = [
         &c.frames_skipped
     }),
     ("tarsier_motion_events_total", "Motion events.", |c| &c.motion_events),
+    ("tarsier_confirm_pictures_total", "Pictures of events that a model looked at.", |c| &c.pictures_confirmed),
+    ("tarsier_confirm_dropped_total", "Pictures of events that no model looked at: it was behind, or failed.", |c| {
+        &c.pictures_unconfirmed
+    }),
     ("tarsier_restarts_total", "Crashes of a camera's parts that were answered with a restart.", |c| &c.restarts),
     ("tarsier_reconnects_total", "Connections to the camera after the first.", |c| &c.reconnects),
     ("tarsier_recorded_bytes_total", "Bytes written to recordings.", |c| &c.recorded_bytes),

@@ -87,7 +87,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// `min_s`, `cause` and `zone`.
+    /// `min_s`, `cause`, `zone` and `found`.
     pub fn event_filter(&self) -> Result<EventFilter, Problem> {
         let least = match self.text("min_s") {
             None => None,
@@ -112,7 +112,8 @@ impl<'a> Query<'a> {
                 }
             },
         };
-        Ok(EventFilter { least, began, zone: self.text("zone").map(str::to_owned) })
+        let word = |key| self.text(key).map(str::to_owned);
+        Ok(EventFilter { least, began, zone: word("zone"), found: word("found") })
     }
 
     /// `camera`, `from`, `to`, `limit` and `cursor`, of what `who` may see.

@@ -4,9 +4,10 @@
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, web};
 
+use super::doors::Who;
 use super::{
-    Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe, recordings,
-    thumbnails, tokens, tune, users,
+    AppState, Problem, camera_files, cameras, events, export, health, live, login, metrics, openapi, page, probe,
+    recordings, thumbnails, tokens, tune, users,
 };
 use crate::domain::access::Right;
 
@@ -66,7 +67,7 @@ routes! {
     POST Admin "/api/recordings/{id}/protect" () => recordings::protect,
     DELETE Admin "/api/recordings/{id}/protect" () => recordings::unprotect,
     GET View "/api/export" ("camera" "from" "to") => export::export,
-    GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone") => events::events,
+    GET View "/api/events" ("camera" "from" "to" "limit" "cursor" "min_s" "cause" "zone" "found") => events::events,
     DELETE Admin "/api/events/{id}" () => events::delete,
     GET View "/api/events/{id}/thumbnail.jpg" () => thumbnails::of_event,
     PUT Admin "/api/events/{id}/label" () => events::label,
@@ -116,8 +117,8 @@ pub fn find(path: &str, method: &Method) -> Option<&'static Route> {
     with(&|route| route == path).or_else(|| with(&is_name))
 }
 
-/// What is no route: 404, or 405 with the methods that there are.
-pub async fn unknown(request: HttpRequest) -> HttpResponse {
+/// What is no route: 404, for a person as a page, or 405 with the methods that there are.
+pub async fn unknown(state: web::Data<AppState>, who: Who, request: HttpRequest) -> HttpResponse {
     let pattern = request.match_pattern();
     let mut allowed: Vec<&str> = ROUTES
         .iter()
@@ -128,6 +129,9 @@ pub async fn unknown(request: HttpRequest) -> HttpResponse {
         allowed = vec!["GET", "HEAD"];
     }
     if allowed.is_empty() {
+        if login::wants_page(request.headers()) && !request.path().starts_with("/api") {
+            return page::refused(&Problem::not_found("there is nothing at this address"), &state, &who);
+        }
         return Problem::not_found("there is nothing at this address (see /api/openapi.json)").error_response();
     }
     let allowed = allowed.join(", ");

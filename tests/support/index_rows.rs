@@ -9,7 +9,7 @@ use rusqlite::types::Value as Cell;
 /// All that the index knows, but for the numbers of gaps, which nobody sees.
 const TABLES: [&str; 4] = [
     "SELECT id, seq, camera, start_us, end_us, pre_alarm_s, bytes, path, motion_s, complete, reason FROM recordings ORDER BY id",
-    "SELECT id, camera, start_us, end_us, reason, max_score FROM events ORDER BY id",
+    "SELECT id, camera, start_us, end_us, reason, max_score, cause, zones, boxes, found FROM events ORDER BY id",
     "SELECT camera, minute, seconds FROM scores ORDER BY camera, minute",
     // Until now, where the process is down.
     "SELECT camera, start_us, iif(cause = 'down', NULL, end_us), cause FROM gaps ORDER BY camera, start_us, cause",

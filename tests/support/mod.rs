@@ -36,6 +36,7 @@
 //! * [`read_frames`], [`vcl_units`]: what a recording holds, seen by ffmpeg.
 //! * [`Daemon`], [`EventStream`]: the `tarsier run` process, its API and its output.
 //! * [`Chromium`]: a headless browser; [`WebSocket`]: a viewer without one.
+//! * [`write_colour_model`]: a model that knows red things from blue ones.
 //! * [`SmallDisk`]: a disk that can be full or read-only.
 //! * [`wait_for`], [`holds_for`]: the only ways to wait; there is no bare sleep.
 
@@ -51,6 +52,7 @@ mod index_rows;
 mod ledger;
 mod mounts;
 mod numbered;
+mod onnx;
 mod power_cut;
 mod relay;
 mod rtsp;
@@ -68,6 +70,7 @@ pub use index_rows::{differences, index_rows, lose_index};
 pub use ledger::{Ledger, TOLERANCE, Verdict, count};
 pub use mounts::{SmallDisk, check_ext4, in_own_mounts, snapshot};
 pub use numbered::{NumberedCamera, numbers_in};
+pub use onnx::{Layout, write_colour_model, write_model_with_names, write_strange_model};
 pub use power_cut::{Deed, Log, Loss, Recorder, What};
 pub use relay::Relay;
 pub use rtsp::{Mount, MountStats, RtspServer};

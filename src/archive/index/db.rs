@@ -9,15 +9,16 @@ use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 use serde::Serialize;
 
-use super::journal::{Deleted, Entry, Forgotten, Journals, Listed, Scores};
+use super::journal::{Deleted, Entry, Forgotten, FoundIn, Journals, Listed, Scores};
 use super::queue::{Change, Place, Queue, Waiting};
 use crate::domain::camera::{GapCause, Reason};
 use crate::domain::finding::Cause;
+use crate::domain::found;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::{Minute, Score};
 
 /// One migration a version, from version 1. Never change one that has been released: add the next.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE recordings (
         id INTEGER PRIMARY KEY,
@@ -101,6 +102,10 @@ pub(super) const MIGRATIONS: [&str; 5] = [
     -- Lists as JSON.
     ALTER TABLE events ADD COLUMN zones TEXT NOT NULL DEFAULT '[]';
     ALTER TABLE events ADD COLUMN boxes TEXT NOT NULL DEFAULT '[]';
+",
+    "
+    -- A list, too; NULL where no model was asked.
+    ALTER TABLE events ADD COLUMN found TEXT;
 ",
 ];
 
@@ -244,6 +249,9 @@ impl Db {
             let entry = put_event(&transaction, event).map(|()| Some(Entry::Event(event.clone())));
             let entry = unless_its_own_fault(entry, || format!("event {}", event.id))?;
             entries.extend(entry.filter(|_| !is_noted));
+        }
+        for (id, Waiting { what: found, is_noted }) in queue.found() {
+            entries.extend(put_found(&transaction, id, found)?.filter(|_| !is_noted));
         }
         for (id, Waiting { is_noted, .. }) in queue.no_events() {
             entries.extend(remove_event(&transaction, id)?.filter(|_| !is_noted));
@@ -534,11 +542,11 @@ fn put_gap(connection: &Connection, gap: &Gap) -> rusqlite::Result<()> {
 fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score, cause, zones, boxes)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO events (id, camera, start_us, end_us, reason, max_score, cause, zones, boxes, found)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET
                 end_us = excluded.end_us, max_score = excluded.max_score, cause = excluded.cause,
-                zones = excluded.zones, boxes = excluded.boxes
+                zones = excluded.zones, boxes = excluded.boxes, found = coalesce(excluded.found, found)
              WHERE excluded.end_us IS NOT NULL",
         )?
         .execute(params![
@@ -551,8 +559,20 @@ fn put_event(connection: &Connection, event: &MotionEvent) -> rusqlite::Result<(
             event.cause.map(Cause::name),
             list(&event.zones),
             list(&event.boxes),
+            event.found.as_deref().map(list),
         ])
         .map(|_| ())
+}
+
+/// What a model found in an event. Of one that is gone it is not kept.
+fn put_found(connection: &Connection, id: i64, found: &[found::Found]) -> rusqlite::Result<Option<Entry>> {
+    connection
+        .prepare_cached("UPDATE events SET found = ? WHERE id = ? RETURNING camera, start_us")?
+        .query_row(params![list(found), id], |row| {
+            let (camera, start, found) = (row.get(0)?, utc(row.get(1)?), found.to_vec());
+            Ok(Entry::Found(FoundIn { id, camera, start, found }))
+        })
+        .optional()
 }
 
 /// Takes an event out. The journal is told whose it was.
@@ -653,7 +673,7 @@ pub(super) fn recording_of(row: &Row<'_>) -> rusqlite::Result<Recording> {
     })
 }
 
-/// Reads `id, camera, start_us, end_us, reason, max_score`.
+/// Reads the reader's `EVENT_COLUMNS`.
 pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<MotionEvent> {
     let reason: String = row.get(4)?;
     Ok(MotionEvent {
@@ -666,6 +686,7 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<MotionEvent> {
         cause: row.get::<_, Option<String>>(6)?.and_then(|name| Cause::from_name(&name)),
         zones: serde_json::from_str(&row.get::<_, String>(7)?).unwrap_or_default(),
         boxes: serde_json::from_str(&row.get::<_, String>(8)?).unwrap_or_default(),
+        found: row.get::<_, Option<String>>(9)?.and_then(|found| serde_json::from_str(&found).ok()),
     })
 }
 

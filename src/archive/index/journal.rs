@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::found::Found;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::Minute;
 
@@ -37,6 +38,8 @@ pub enum Entry {
     /// A gap that went on was none.
     NoGap(Gap),
     Event(MotionEvent),
+    /// What a model found in an event.
+    Found(FoundIn),
     /// A person took an event away.
     NoEvent(Deleted),
     Score(Scores),
@@ -58,6 +61,16 @@ pub struct Deleted {
     pub id: i64,
     pub camera: String,
     pub start: DateTime<Utc>,
+}
+
+/// What a model found in an event, of all its pictures so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundIn {
+    pub id: i64,
+    pub camera: String,
+    /// When the event began.
+    pub start: DateTime<Utc>,
+    pub found: Vec<Found>,
 }
 
 /// The motion scores of a minute.
@@ -94,6 +107,7 @@ impl Entry {
             Entry::Deleted(deleted) | Entry::NoEvent(deleted) => (&deleted.camera, deleted.start.date_naive()),
             Entry::Gap(gap) | Entry::NoGap(gap) => (&gap.camera, gap.start.date_naive()),
             Entry::Event(event) => (&event.camera, event.start.date_naive()),
+            Entry::Found(found) => (&found.camera, found.start.date_naive()),
             Entry::Score(scores) => (&scores.camera, scores.minute.date_naive()),
             Entry::Forgotten(forgotten) => (&forgotten.camera, forgotten.day),
         }
@@ -287,6 +301,16 @@ mod tests {
                 zones: vec!["gate".into()],
                 boxes: vec![Region { left: 0.1, top: 0.2, width: 0.3, height: 0.4 }],
                 ..MotionEvent::new(9, "yard", at(1), Reason::Motion)
+            }),
+            Entry::Found(FoundIn {
+                id: 9,
+                camera: "yard".into(),
+                start: at(1),
+                found: vec![Found {
+                    class: "person".into(),
+                    score: 0.75,
+                    region: Region { left: 0.1, top: 0.2, width: 0.3, height: 0.4 },
+                }],
             }),
             Entry::NoEvent(Deleted { id: 9, camera: "yard".into(), start: at(1) }),
             Entry::Score(Scores { camera: "yard".into(), minute: at(40), seconds: minute }),

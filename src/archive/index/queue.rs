@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::found::Found;
 use crate::domain::recording::{Gap, MotionEvent, Recording};
 use crate::domain::score::Minute;
 
@@ -62,6 +63,8 @@ pub(super) struct Queue {
     /// Gaps that the journal may have as going on, though the database never got them: what goes on is told anew.
     no_gaps: Vec<Gap>,
     events: BTreeMap<i64, Waiting<MotionEvent>>,
+    /// What a model found in events.
+    found: BTreeMap<i64, Waiting<Vec<Found>>>,
     /// Events that go.
     no_events: BTreeMap<i64, Waiting<()>>,
     minutes: BTreeMap<MinuteKey, Waiting<Minute>>,
@@ -132,6 +135,21 @@ impl Queue {
         self.bound();
     }
 
+    pub fn confirm_event(&mut self, id: i64, found: Vec<Found>) {
+        self.found.insert(id, Waiting::new(found));
+        self.bound();
+    }
+
+    /// What the journal has of an event.
+    pub fn restore_confirmed(&mut self, id: i64, found: Vec<Found>) {
+        self.found.entry(id).or_insert(Waiting { what: found, is_noted: true });
+        self.bound();
+    }
+
+    pub fn found(&self) -> impl Iterator<Item = (i64, &Waiting<Vec<Found>>)> {
+        self.found.iter().map(|(id, found)| (*id, found))
+    }
+
     /// It goes, and what is still said of it, too. Its id is not used again.
     pub fn remove_event(&mut self, id: i64, is_noted: bool) {
         self.no_events.insert(id, Waiting { what: (), is_noted });
@@ -182,6 +200,7 @@ impl Queue {
         self.gaps.values_mut().for_each(|gap| gap.is_noted = true);
         self.open_gaps.values_mut().for_each(|gap| gap.is_noted = true);
         self.events.values_mut().for_each(|event| event.is_noted = true);
+        self.found.values_mut().for_each(|found| found.is_noted = true);
         self.no_events.values_mut().for_each(|gone| gone.is_noted = true);
         self.minutes.values_mut().for_each(|minute| minute.is_noted = true);
         self.no_gaps.clear();
@@ -192,7 +211,8 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len() + self.gaps.len() + self.events.len() + self.no_events.len() + self.minutes.len()
+        let of_events = self.events.len() + self.found.len() + self.no_events.len();
+        self.rows.len() + self.gaps.len() + of_events + self.minutes.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -237,6 +257,9 @@ impl Queue {
         for (id, event) in failed.events {
             self.events.entry(id).or_insert(event);
         }
+        for (id, found) in failed.found {
+            self.found.entry(id).or_insert(found);
+        }
         for (id, gone) in failed.no_events {
             self.no_events.entry(id).or_insert(gone);
         }
@@ -258,6 +281,10 @@ impl Queue {
         }
         while self.events.len() > MOST {
             self.events.pop_first();
+            self.given_up += 1;
+        }
+        while self.found.len() > MOST {
+            self.found.pop_first();
             self.given_up += 1;
         }
         while self.no_events.len() > MOST {

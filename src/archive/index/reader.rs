@@ -25,7 +25,7 @@ const LOOKED_THROUGH: u32 = 50_000;
 /// So few rows in a span of time are sorted; more are met often enough on the way through all of them.
 const FEW: i64 = 20_000;
 
-const EVENT_COLUMNS: &str = "id, camera, start_us, end_us, reason, max_score, cause, zones, boxes";
+const EVENT_COLUMNS: &str = "id, camera, start_us, end_us, reason, max_score, cause, zones, boxes, found";
 
 /// Reads the index of one archive.
 pub struct IndexReader {
@@ -206,6 +206,10 @@ impl IndexReader {
         }
         if let Some(zone) = &filter.zone {
             fits.and("? IN (SELECT value FROM json_each(zones))", [Value::Text(zone.clone())]);
+        }
+        if let Some(class) = &filter.found {
+            let class = [Value::Text(class.clone())];
+            fits.and("? IN (SELECT json_extract(value, '$.class') FROM json_each(found))", class);
         }
         self.by_start("events", EVENT_COLUMNS, query, &fits, |connection, row| {
             let event = event_of(row)?;

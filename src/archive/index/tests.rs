@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::domain::camera::{GapCause, Reason};
-use crate::domain::finding::Cause;
+use crate::domain::finding::{Cause, Region};
 use crate::domain::recording::{Began, EventFilter, Page, RecordingQuery};
 use crate::domain::score::Score;
 
@@ -628,6 +628,43 @@ fn events_are_asked_by_length_cause_and_zone_and_taken_away() {
     index.flush();
     assert_eq!(ids(EventFilter::default()), [4, 3, 2]);
     assert_eq!((index.event(1).unwrap(), index.event(2).unwrap().map(|(event, _)| event.id)), (None, Some(2)));
+}
+
+#[test]
+fn what_a_model_found_stays_with_its_event_and_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path()).unwrap();
+    let known = |class: &str| {
+        vec![found::Found {
+            class: class.to_owned(),
+            score: 0.5,
+            region: Region { left: 0.0, top: 0.0, width: 0.5, height: 1.0 },
+        }]
+    };
+    let open = |id| MotionEvent::new(id, "yard", at(id * 100), Reason::Motion);
+    let ended = |id| MotionEvent { end: Some(at(id * 100 + 10)), ..open(id) };
+    for id in 1..=3 {
+        index.put_event(open(id));
+    }
+    // In one queue, and while it goes on; the end does not take it away.
+    index.confirm_event(1, known("cat"));
+    index.flush();
+    index.put_event(ended(1));
+    index.confirm_event(2, Vec::new());
+    index.put_event(ended(2));
+    index.remove_event(3);
+    index.flush();
+    index.confirm_event(2, known("dog"));
+    index.confirm_event(3, known("dog"));
+    index.confirm_event(99, known("dog"));
+    index.flush();
+    let told = |id| index.event(id).unwrap().map(|(event, _)| event);
+    assert_eq!(told(1), Some(MotionEvent { found: Some(known("cat")), ..ended(1) }));
+    assert_eq!(told(2), Some(MotionEvent { found: Some(known("dog")), ..ended(2) }));
+    assert_eq!((told(3), told(99), index.trouble()), (None, None, None));
+    let filter = EventFilter { found: Some("dog".to_owned()), ..EventFilter::default() };
+    let page = index.events_that(&RecordingQuery::default(), &filter).unwrap();
+    assert_eq!(page.items.iter().map(|(event, _)| event.id).collect::<Vec<_>>(), [2]);
 }
 
 #[test]

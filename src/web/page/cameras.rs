@@ -42,17 +42,18 @@ pub async fn list(state: &AppState, who: &Who) -> String {
     let mut columns =
         vec!["Camera", "State", "Picture", "fps", "kbit/s", "Crashes", "Reconnects", "Missing, 24 h", "Recording"];
     columns.extend(is_admin.then_some("Do"));
-    let mut out = head(&columns);
+    let mut out = head("Cameras", &columns);
     for camera in &cameras {
         let name = Text(&camera.name);
+        let picture = camera.codec.as_deref().zip(camera.resolution.as_deref());
+        let picture = picture.map(|(codec, size)| format!("{codec} {size}")).unwrap_or_default();
         let _ = write!(
             out,
             "<tr data-camera=\"{name}\"><th scope=\"row\"><a href=\"/cameras/{name}\">{name}</a></th><td>{}</td>\
-             <td>{} {}</td><td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
+             <td>{}</td><td class=\"number\">{:.1}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
              <td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td>",
             told(camera),
-            Text(camera.codec.as_deref().unwrap_or("")),
-            Text(camera.resolution.as_deref().unwrap_or("")),
+            Text(&picture),
             camera.fps,
             camera.bitrate / 1000,
             camera.restarts,
@@ -63,7 +64,8 @@ pub async fn list(state: &AppState, who: &Who) -> String {
         if is_admin {
             let _ = write!(
                 out,
-                "<td class=\"actions\">{}<a class=\"button\" href=\"/cameras/{name}#config\">Edit</a></td>",
+                "<td><div class=\"actions\">{}<a class=\"button\" href=\"/cameras/{name}#config\" \
+                 aria-label=\"Edit {name}\">Edit</a></div></td>",
                 buttons(camera)
             );
         }
@@ -116,7 +118,7 @@ fn gap_table(gaps: &[Gap], now: DateTime<Utc>) -> String {
     if gaps.is_empty() {
         return "<p class=\"good\">Nothing is missing of what should have been recorded.</p>\n".to_owned();
     }
-    let mut out = head(&["From", "Length", "Why"]);
+    let mut out = head("What is missing", &["From", "Length", "Why"]);
     for gap in gaps.iter().take(MOST_LISTED) {
         let length = duration((gap.end.unwrap_or(now) - gap.start).num_seconds().max(1));
         let goes_on = if gap.end.is_none() { ", goes on" } else { "" };

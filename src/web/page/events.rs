@@ -13,6 +13,7 @@ use super::tables::refused;
 use crate::domain::access::Right;
 use crate::domain::camera::Reason;
 use crate::domain::finding::Cause;
+use crate::domain::found::classes_of;
 use crate::domain::label::Verdict;
 use crate::domain::recording::{MotionEvent, Page, RecordingQuery};
 use crate::web::doors::Who;
@@ -24,7 +25,7 @@ const ROWS: u32 = 50;
 /// A download begins so much before the event.
 const LEAD: TimeDelta = TimeDelta::seconds(5);
 /// Keys of the form.
-const KEYS: [&str; 6] = ["camera", "from", "to", "min_s", "cause", "zone"];
+const KEYS: [&str; 7] = ["camera", "from", "to", "min_s", "cause", "zone", "found"];
 
 /// What can begin an event: for the form, with the words for it.
 const CAUSES: [(&str, &str); 4] =
@@ -43,12 +44,14 @@ pub fn filter(state: &AppState, who: &Who, query: &Query<'_>) -> String {
     choice(&mut out, "Camera", "camera", "All", cameras, &said("camera"));
     choice(&mut out, "Cause", "cause", "Any", causes, &said("cause"));
     choice(&mut out, "At least", "min_s", "Any length", lengths, &said("min_s"));
-    let _ = writeln!(
-        out,
-        "<label>Zone<input type=\"text\" name=\"zone\" value=\"{}\" placeholder=\"Any\" autocapitalize=\"none\" \
-         spellcheck=\"false\"></label>",
-        Text(&said("zone"))
-    );
+    for (label, key) in [("Zone", "zone"), ("Shows", "found")] {
+        let _ = writeln!(
+            out,
+            "<label>{label}<input type=\"text\" name=\"{key}\" value=\"{}\" placeholder=\"Any\" \
+             autocapitalize=\"none\" spellcheck=\"false\"></label>",
+            Text(&said(key))
+        );
+    }
     for (label, key) in [("From", "from"), ("To", "to")] {
         let at = query.time(key).ok().flatten();
         let at = at.map(|at| at.format("%Y-%m-%dT%H:%M:%S").to_string()).unwrap_or_default();
@@ -153,7 +156,9 @@ fn row(out: &mut String, row: &EventRow, is_admin: bool) {
     let length = end.map_or("goes on".to_owned(), |end| length(end - *start));
     let moment = moment(camera, *start);
     // `data-is` says all that the row may change in.
-    let is = format!("{length}, {ids}, {is_protected}, {label:?}, {:?}, {}", event.cause, zones.join(" "));
+    let found = classes_of(event.found.as_deref().unwrap_or_default());
+    let words = [zones.join(" "), found.join(", ")].join(", ");
+    let is = format!("{length}, {ids}, {is_protected}, {label:?}, {:?}, {words}", event.cause);
     let name = Text(camera);
     let _ = writeln!(
         out,
@@ -179,6 +184,9 @@ fn row(out: &mut String, row: &EventRow, is_admin: bool) {
     );
     for zone in zones {
         let _ = write!(out, " <span class=\"event-zone\">{}</span>", Text(zone));
+    }
+    for class in found {
+        let _ = write!(out, " <span class=\"event-found\">{}</span>", Text(class));
     }
     if *is_protected {
         out.push_str(" <span class=\"event-kept\">Protected</span>");

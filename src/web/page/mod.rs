@@ -12,12 +12,13 @@ mod html;
 mod people;
 mod tables;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use self::html::Text;
 use super::doors::Who;
 use super::query::Query;
-use super::{AppState, Problem};
+use super::{AppState, Problem, login};
 use crate::domain::access::Right;
 
 /// One page.
@@ -134,24 +135,41 @@ async fn show(
 ) -> Result<HttpResponse, Problem> {
     let camera = request.match_info().get("name").unwrap_or_default();
     let asked = Asked { query: Query::of_form(&request), camera };
-    let html = render(page, &state, &who, &asked).await?;
+    let html = match fill(page.html, &state, &who, &asked).await {
+        Ok(main) => shell(page.title, page.nav, page.script, &state, &who, &main),
+        Err(problem) if login::wants_page(request.headers()) => return Ok(refused(&problem, &state, &who)),
+        Err(problem) => return Err(problem),
+    };
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html))
 }
 
-/// The shell, with the page in it.
-async fn render(page: &Page, state: &AppState, who: &Who, asked: &Asked<'_>) -> Result<String, Problem> {
-    let main = fill(page.html, state, who, asked).await?;
-    let lit = format!("data-nav=\"{}\"", page.nav);
-    let html = SHELL
-        .replace("{{title}}", page.title)
-        .replace("{{script}}", page.script)
+/// The shell, with `main` in it.
+fn shell(title: &str, nav: &str, script: &str, state: &AppState, who: &Who, main: &str) -> String {
+    let lit = format!("data-nav=\"{nav}\"");
+    SHELL
+        .replace("{{title}}", title)
+        .replace("{{script}}", script)
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{who}}", &who.name().map(log_out).unwrap_or_default())
         .replace("{{alarms}}", &tables::alarm_count(&state.alarms(who)))
         .replace(&lit, &format!("{lit} aria-current=\"page\""))
         // Last: nothing in it is taken for a name of the shell's.
-        .replacen("{{main}}", &main, 1);
-    Ok(html)
+        .replacen("{{main}}", main, 1)
+}
+
+/// A problem as a person's browser shows it: what is wrong, and the ways on from there.
+pub fn refused(problem: &Problem, state: &AppState, who: &Who) -> HttpResponse {
+    let title = match problem.status() {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        _ => "This page can’t be shown",
+    };
+    let main = format!(
+        "<h1>{title}</h1>\n{}<p><a class=\"button\" href=\"/\">To the wall</a></p>\n",
+        tables::refused(problem)
+    );
+    let html = shell(title, "", "shell.js", state, who, &main);
+    HttpResponse::build(problem.status()).content_type("text/html; charset=utf-8").body(html)
 }
 
 /// The way out for somebody who is logged in.

@@ -15,7 +15,7 @@ pub async fn tables(state: &AppState, who: &Who) -> String {
     if people.users.is_empty() {
         return NOBODY.to_owned();
     }
-    let mut out = head(&["User", "Role", "Cameras", "Since", ""]);
+    let mut out = head("Users", &["User", "Role", "Cameras", "Since", ""]);
     for user in people.users.values() {
         let name = Text(&user.name);
         let own = if who.name() == Some(&user.name) { " <span class=\"muted\">(you)</span>" } else { "" };
@@ -38,7 +38,7 @@ pub async fn tables(state: &AppState, who: &Who) -> String {
         out.push_str("<p>No tokens.</p>\n");
         return out;
     }
-    out.push_str(&head(&["Token", "Role", "Cameras", "Since", "Until", ""]));
+    out.push_str(&head("Tokens", &["Token", "Role", "Cameras", "Since", "Until", ""]));
     let now = clock::utc_now();
     for token in people.tokens_by_name() {
         let name = Text(&token.name);

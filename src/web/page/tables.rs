@@ -71,7 +71,7 @@ pub fn cameras(cameras: &[CameraStatus], is_admin: bool) -> String {
     if cameras.is_empty() {
         return empty(is_admin);
     }
-    let mut out = head(&["Camera", "State", "Since", "Picture", "fps", "kbit/s", "Motion", "Recording"]);
+    let mut out = head("Cameras", &["Camera", "State", "Since", "Picture", "fps", "kbit/s", "Motion", "Recording"]);
     for camera in cameras {
         let (name, state) = (Text(&camera.name), camera.state.name());
         let _ = write!(
@@ -132,7 +132,7 @@ pub fn recordings(rows: &Result<Vec<Recording>, Problem>) -> String {
         Ok(rows) => rows,
         Err(problem) => return refused(problem),
     };
-    let mut out = head(&["Start", "Camera", "Seconds", "MB", "Reason", "File"]);
+    let mut out = head("Recordings", &["Start", "Camera", "Seconds", "MB", "Reason", "File"]);
     for recording in rows {
         let seconds = recording.end.map_or("open".to_owned(), |end| {
             format!("{:.1}", (end - recording.start).num_milliseconds() as f64 / 1000.0)
@@ -152,9 +152,10 @@ pub fn recordings(rows: &Result<Vec<Recording>, Problem>) -> String {
     out + "</tbody></table></div>\n"
 }
 
-/// A table up to its first row, which may be wider than the page.
-pub fn head(columns: &[&str]) -> String {
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
+/// A table of `what` up to its first row, which may be wider than the page.
+pub fn head(what: &str, columns: &[&str]) -> String {
+    let mut out =
+        format!("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{what}\"><table><thead><tr>");
     for column in columns {
         let _ = write!(out, "<th scope=\"col\">{column}</th>");
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::finding::{Cause, Region};
+use crate::domain::found::Found;
 
 #[test]
 fn events_are_listed_with_the_recordings_that_hold_them() {
@@ -20,7 +21,12 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         .index
         .put_event(MotionEvent { max_score: Score::UNSEEN, ..event(102, "yard", 190, None, Reason::Motion, 0.0) });
     served.index.put_event(event(103, "door", 7, Some(8), Reason::Motion, 0.0));
+    let region = Region { left: 0.5, top: 0.25, width: 0.125, height: 0.5 };
+    served.index.confirm_event(100, vec![Found { class: "person".to_owned(), score: 0.75, region }]);
+    served.index.confirm_event(102, Vec::new());
     assert!(served.index.flush());
+    let found =
+        json!([{"class": "person", "score": 0.75, "box": {"left": 0.5, "top": 0.25, "width": 0.125, "height": 0.5}}]);
     for recording in &rows[..2] {
         assert_eq!(served.ask("POST", &format!("/api/recordings/{}/protect", recording.id), &[]).status, 200);
     }
@@ -30,13 +36,14 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
         json!([
             {"event": "motion", "id": 102, "camera": "yard", "start": "2026-01-31T08:03:10Z", "end": null,
              "reason": "motion", "max_score": null, "cause": "motion", "zones": [], "boxes": [],
-             "label": null, "recordings": [rows[3].id], "protected": false},
+             "found": [], "label": null, "recordings": [rows[3].id], "protected": false},
             {"event": "motion", "id": 101, "camera": "yard", "start": "2026-01-31T08:00:30Z",
              "end": "2026-01-31T08:00:31Z", "reason": "manual", "max_score": 0.0, "cause": null,
-             "zones": [], "boxes": [], "label": null, "recordings": [], "protected": false},
+             "zones": [], "boxes": [], "found": null, "label": null, "recordings": [], "protected": false},
             {"event": "motion", "id": 100, "camera": "yard", "start": "2026-01-31T08:00:05Z",
              "end": "2026-01-31T08:01:05Z", "reason": "motion", "max_score": 1.0, "cause": "motion", "zones": [],
-             "boxes": [], "label": null, "recordings": [rows[0].id, rows[1].id], "protected": true},
+             "boxes": [], "found": found, "label": null, "recordings": [rows[0].id, rows[1].id],
+             "protected": true},
         ])
     );
     assert_eq!(page["next"], Value::Null);
@@ -51,6 +58,8 @@ fn events_are_listed_with_the_recordings_that_hold_them() {
     assert_eq!(ids("cause=manual"), [101]);
     assert_eq!(ids("cause=motion&camera=yard"), [102, 100]);
     assert_eq!(ids("zone=gate"), [0; 0]);
+    assert_eq!(ids("found=person"), [100]);
+    assert_eq!(ids("found=car"), [0; 0]);
     for (query, key, hint) in
         [("min_s=x", "min_s", "from 0"), ("min_s=-1", "min_s", "from 0"), ("cause=cat", "cause", "scene_change")]
     {

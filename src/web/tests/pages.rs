@@ -111,3 +111,28 @@ fn pages_load_nothing_from_elsewhere_and_no_script_is_inside_them() {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_shown_is_told_to_a_person_on_a_page_and_to_a_program_as_a_problem() {
+    let served = Served::start();
+    served.registry.entry("yard");
+    let as_browser = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    for (path, status, words) in [
+        ("/cameras/shed", 404, "no camera is called &quot;shed&quot; (known: yard)"),
+        ("/cameras/shed/tune", 404, "no camera is called &quot;shed&quot;"),
+        ("/nowhere", 404, "there is nothing at this address"),
+    ] {
+        let page = served.ask("GET", path, &[as_browser]);
+        assert_eq!((page.status, page.header("content-type")), (status, "text/html; charset=utf-8"), "{path}");
+        assert!(page.text().contains(words) && page.text().contains("To the wall"), "{path}: {}", page.text());
+        assert!(!page.header("content-security-policy").is_empty());
+        served.get(path).problem(status);
+    }
+    served.ask("GET", "/api/nowhere", &[as_browser]).problem(404);
+    served.guard();
+    let viewer = served.token(Role::Viewer, Cameras::Only(["yard".to_owned()].into()));
+    let page = served.ask("GET", "/users", &[("Authorization", viewer.as_str()), as_browser]);
+    assert_eq!(page.status, 403);
+    assert!(page.text().contains("this takes an admin"), "{}", page.text());
+    assert!(!page.text().contains("/api/users"), "nothing of the page itself");
+}

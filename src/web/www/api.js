@@ -59,7 +59,7 @@ export async function servedPage() {
 }
 
 const KINDS = [
-  'camera_state', 'camera_removed', 'motion_started', 'motion_ended', 'recording_opened', 'recording_closed',
+  'camera_state', 'camera_removed', 'motion_started', 'motion_ended', 'found', 'recording_opened', 'recording_closed',
   'config_applied', 'config_refused', 'gap', 'alarm', 'lagged',
 ];
 const FIRST_WAIT_MS = 1000;

@@ -15,6 +15,9 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Text in which what stands between backticks is code. */
+export const withCode = (text) => text.split('`').map((part, n) => (n % 2 === 1 ? el('code', {}, part) : part));
+
 /** Sets or removes an attribute that says yes or no. */
 export const flag = (element, name, is) => element.toggleAttribute(name, Boolean(is));
 

@@ -174,6 +174,6 @@ form.addEventListener('formdata', ({ formData }) => {
 });
 
 if (isNewest) {
-  const HEARD = ['motion_started', 'motion_ended', 'recording_opened', 'recording_closed', 'lagged'];
+  const HEARD = ['motion_started', 'motion_ended', 'recording_opened', 'recording_closed', 'found', 'lagged'];
   listen((event) => { if (HEARD.includes(event.event)) renewSoon(); }, (is) => { if (is) renewSoon(); });
 }

@@ -3,7 +3,7 @@
 
 import './shell.js';
 import { ask, get, post } from './api.js';
-import { el, localTime, one, toast } from './dom.js';
+import { el, localTime, one, toast, withCode } from './dom.js';
 import { placesOn } from './places.js';
 import { nothing, span } from './rows.js';
 import { draw } from './strip.js';
@@ -48,7 +48,7 @@ function field({ key, kind, meaning, value, values, least, most }) {
     inputs = [el('input', { ...attributes, type: 'text', value: value ?? '', autocomplete: 'off', spellcheck: 'false', onchange: (event) => set(key, event.target.value.trim() || null) })];
   }
   return el('div', { class: 'value', 'data-kind': kind }, el('label', { for: id }, name), ...inputs,
-    el('p', { class: 'muted', id: `${id}-meaning` }, meaning));
+    el('p', { class: 'muted', id: `${id}-meaning` }, ...withCode(meaning)));
 }
 
 const places = placesOn(one('#places').parentElement, one('#places-list'), (masks, zones) => {
