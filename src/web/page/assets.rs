@@ -42,6 +42,7 @@ assets! {
     "live.js" "text/javascript; charset=utf-8",
     "wall.js" "text/javascript; charset=utf-8",
     "preview.js" "text/javascript; charset=utf-8",
+    "canvas.js" "text/javascript; charset=utf-8",
     "rate.js" "text/javascript; charset=utf-8",
     "strip.js" "text/javascript; charset=utf-8",
     "users.js" "text/javascript; charset=utf-8",

@@ -1,5 +1,7 @@
 // How many bits a second were recorded, over a time. Draws what it is given; knows no API.
 
+import { cleared } from './canvas.js';
+
 const HEIGHT = 120;
 /** Room for the words: above the highest rate, and below for the hours. */
 const ABOVE = 20;
@@ -44,19 +46,12 @@ export function told(rates) {
 
 /** Draws the rates into a canvas. `view` is `{from, to}` in milliseconds. */
 export function drawRates(canvas, view, rates) {
-  const scale = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(HEIGHT * scale);
-  const paint = canvas.getContext('2d');
-  paint.scale(scale, scale);
-  const style = getComputedStyle(canvas);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const { paint, width, colour, font } = cleared(canvas, HEIGHT);
   const across = (time) => ((time - view.from) / (view.to - view.from)) * width;
   const bottom = HEIGHT - BELOW;
   const highest = Math.max(...rates.map((rate) => rate.bits), 1);
 
-  paint.font = `12px ${style.fontFamily}`;
+  paint.font = `12px ${font}`;
   paint.fillStyle = colour('line');
   paint.fillRect(0, ABOVE, width, 1);
   paint.fillRect(0, bottom, width, 1);

@@ -1,5 +1,7 @@
 // One camera's time as a strip: what is recorded, how much moved, events, gaps. Draws what it is given; knows no API.
 
+import { cleared } from './canvas.js';
+
 const HEIGHT = 46;
 // Shares of the strip's height.
 const BAR = 0.3;
@@ -21,14 +23,7 @@ function across(view, width, from, to) {
  * `score` as `{from, step, points}`; all in milliseconds. `at` is where the player is, or null.
  */
 export function draw(canvas, view, data, at) {
-  const scale = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(HEIGHT * scale);
-  const paint = canvas.getContext('2d');
-  paint.scale(scale, scale);
-  const style = getComputedStyle(canvas);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const { paint, width, colour } = cleared(canvas, HEIGHT);
   const bottom = HEIGHT * (1 - BAR);
 
   const box = (span, top, height, fill) => {
