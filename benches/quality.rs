@@ -1,4 +1,5 @@
-//! How well motion is detected: `make quality DIR=folder` (or `cargo bench --bench quality -- folder [algorithm ...]`).
+//! How well motion is detected, by Tarsier's detectors and OpenCV's MOG2: `make quality DIR=folder` (or `cargo bench
+//! --bench quality -- folder [detector ...]`).
 //!
 //! The folder holds clips and a `truth.json`: by name of a clip its `duration` in seconds, the `events` (pairs of
 //! seconds in which something of interest moves), what to `ignore` (pairs, too), and its `file`, in the folder or in
@@ -8,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use tarsier::domain::config::{Algorithm, Area, DetectConfig};
@@ -37,15 +38,20 @@ fn run(folder: &Path, only: &[String]) -> Result<(), String> {
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let truth: BTreeMap<String, Truth> =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let algorithms = [("adaptive", adaptive()), ("seed", seed())];
-    for (algorithm, config) in algorithms.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name)) {
-        println!("\n`{algorithm}`\n");
+    let detectors = [("adaptive", Some(adaptive())), ("seed", Some(seed())), ("MOG2", None)];
+    for (detector, config) in detectors.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name)) {
+        println!("\n`{detector}`\n");
         println!("| clip | {} | CPU ms a picture |", HEADINGS.join(" | "));
         println!("|---{}|--:|", "|--:".repeat(HEADINGS.len()));
         let (mut all, mut cost) = (Figures::default(), Cost::default());
         for (name, truth) in &truth {
-            let (moving, own) = detect(&clip(folder, name, truth), config)?;
-            let figures = judge(truth, &moving);
+            let clip = clip(folder, name, truth);
+            let Looks { looks, cpu_s } = match config {
+                Some(config) => detect(&clip, config)?,
+                None => mog2(&clip)?,
+            };
+            let own = Cost { cpu_s, pictures: looks.len() };
+            let figures = judge(truth, &moving(&looks));
             println!("{}", row(name, &figures, own));
             all.add(&figures);
             cost = Cost { cpu_s: cost.cpu_s + own.cpu_s, pictures: cost.pictures + own.pictures };
@@ -82,8 +88,35 @@ fn adaptive() -> DetectConfig {
     DetectConfig { algorithm: Algorithm::Adaptive, width: 320, ..seed() }
 }
 
-/// When pictures of the clip were motion.
-fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, Cost), String> {
+/// What a detector says of each picture of a clip.
+#[derive(serde::Deserialize)]
+struct Looks {
+    /// Seconds from the first picture, and whether there is motion.
+    looks: Vec<(f64, bool)>,
+    cpu_s: f64,
+}
+
+/// When pictures were motion, each up to the next.
+fn moving(looks: &[(f64, bool)]) -> Vec<Seconds> {
+    let ends = looks.iter().skip(1).map(|(at, _)| *at).chain(looks.last().map(|(at, _)| at + 0.05));
+    looks.iter().zip(ends).filter(|((_, moving), _)| *moving).map(|((at, _), end)| (*at, end)).collect()
+}
+
+/// Tarsier links no module that has MOG2: Python's does it.
+fn mog2(clip: &Path) -> Result<Looks, String> {
+    // Made by deploy/setup-debian.sh beside the build.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/mog2.py");
+    let python = target.join("opencv-reference/bin/python");
+    let output = Command::new(&python).arg(script).arg(clip).output();
+    let output = output.map_err(|error| format!("{}: {error} (make setup makes it)", python.display()))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("{script}: {error}"))
+}
+
+fn detect(clip: &Path, config: &DetectConfig) -> Result<Looks, String> {
     let shown = clip.to_str().ok_or_else(|| format!("{}: the name is no text", clip.display()))?;
     let options = OpenOptions::of_file(clip);
     let session = Arc::new(Session::new(1));
@@ -109,9 +142,7 @@ fn detect(clip: &Path, config: &DetectConfig) -> Result<(Vec<Seconds>, Cost), St
     if let Some(fault) = fault {
         return Err(format!("{shown}: {fault}"));
     }
-    let ends = looks.iter().skip(1).map(|(at, _)| *at).chain(looks.last().map(|(at, _)| at + 0.05));
-    let moving = looks.iter().zip(ends).filter(|((_, moving), _)| *moving).map(|((at, _), end)| (*at, end)).collect();
-    Ok((moving, Cost { cpu_s, pictures: looks.len() }))
+    Ok(Looks { looks, cpu_s })
 }
 
 /// CPU seconds of this thread.
