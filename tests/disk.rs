@@ -87,6 +87,11 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     assert!(daemon.post("/api/cameras/hand/trigger").0 < 300);
     daemon.wait_for_state("hand", "degraded", secs(20));
     wait_for_disk_alarm(&daemon, "hand", "full");
+    // And another one when that is over.
+    let first = utc_now();
+    wait_for("the first event's end", secs(10), || (utc_now() - first > chrono::TimeDelta::seconds(4)).then_some(()));
+    let second = utc_now();
+    assert!(daemon.post("/api/cameras/hand/trigger").0 < 300);
     assert_files_are_whole(&daemon);
     for path in recording_files(&daemon.archive()) {
         assert!(fs::metadata(&path).unwrap().len() > 0, "{} is empty", path.display());
@@ -107,6 +112,11 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
         let gap = wait_for("the gap", secs(10), || daemon.gaps(camera).into_iter().next());
         assert_eq!(gap["cause"], "disk_error", "{gap}");
     }
+    let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    wait_for("the second event's gap", secs(10), || {
+        let (from, to) = (second - chrono::TimeDelta::milliseconds(500), second + chrono::TimeDelta::milliseconds(1500));
+        daemon.gaps("hand").into_iter().find(|gap| time(&gap["start"]) <= from && time(&gap["end"]) >= to)
+    });
     let gap = &daemon.gaps("all")[0];
     let gap_end: chrono::DateTime<chrono::Utc> = gap["end"].as_str().unwrap().parse().unwrap();
     let resumed = daemon.wait_for_recording("all", secs(20), |recording| recording.start > cut_at);

@@ -21,7 +21,7 @@ use super::file::{Extent, FileMeta, Finished, RecordingFile};
 use crate::clock;
 use crate::domain::backoff::Backoff;
 use crate::domain::camera::{Counters, GapCause, Reason};
-use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig};
+use crate::domain::config::{AudioMode, ContainerKind, EncodeConfig, RecordMode};
 use crate::domain::missing::{Missing, OpenGap};
 use crate::domain::recorder::{Answer, Onset, PacketMeta, Recorder, RecorderConfig, Start, Step};
 use crate::domain::recording::{Gap, Recording};
@@ -43,6 +43,8 @@ const TURN_AT_MOST: Duration = Duration::from_millis(200);
 const STILL_SLOW: Duration = Duration::from_secs(30);
 /// What is buffered for longer is written though its fragment is not full: the camera may have gone silent.
 const STALE: Duration = Duration::from_millis(700);
+/// On a disk that is well, what the detector sees is answered much sooner.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Wait after a failed write before it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -144,7 +146,7 @@ pub struct CameraRecorder {
 /// What came in since the last turn.
 #[derive(Default)]
 struct Inbox {
-    sightings: VecDeque<Sighting>,
+    sightings: VecDeque<Told>,
     looked: Option<Looked>,
     detector_down: Option<bool>,
     /// The detector has decoded everything before this sequence.
@@ -152,6 +154,17 @@ struct Inbox {
     /// This session gets no more packets.
     ended_session: Option<u64>,
     close: bool,
+}
+
+/// A sighting that waits for its answer.
+#[derive(Clone)]
+struct Told {
+    sighting: Sighting,
+    at: Instant,
+    /// With what its recording would begin that is held now: on a disk that takes nothing, the ring lets go of it.
+    start: Option<(Arc<Session>, i64)>,
+    /// The disk has refused something meanwhile.
+    was_refused: bool,
 }
 
 /// How far the detector has looked.
@@ -176,7 +189,7 @@ impl Looked {
 struct State {
     recorder: Recorder,
     /// What the detector said, not yet answered; all of it is from before `looked`.
-    sightings: VecDeque<Sighting>,
+    sightings: VecDeque<Told>,
     looked: Option<Looked>,
     detector_passed: Option<u64>,
     ended_session: Option<u64>,
@@ -193,6 +206,8 @@ struct State {
     /// A file operation is under way: after a panic the file can't be trusted.
     in_file: bool,
     missing: Missing,
+    /// Where the newest recording that is closed ends.
+    recorded_to: Option<DateTime<Utc>>,
     /// When packets were lost last because they were not stored in time.
     overtaken_at: Option<Instant>,
     /// Session and time up to which the detector has looked, or from which it should.
@@ -275,6 +290,7 @@ impl CameraRecorder {
                 was_refused: false,
                 in_file: false,
                 missing: Missing::default(),
+                recorded_to: None,
                 overtaken_at: None,
                 watched: (0, 0),
                 backoff: Backoff::default(),
@@ -310,14 +326,16 @@ impl CameraRecorder {
 
     /// The detector saw motion begin or go on.
     pub fn sighted(self: &Arc<Self>, sighting: Sighting) {
+        let start = self.onset_here(sighting).and_then(|onset| self.start_of(onset));
+        let at = clock::monotonic();
         let mut inbox = lock(&self.inbox);
-        match inbox.sightings.back_mut() {
+        match inbox.sightings.back_mut().map(|told| &mut told.sighting) {
             Some(last)
                 if last.onset.onset_us == sighting.onset.onset_us && last.onset.session == sighting.onset.session =>
             {
                 *last = sighting;
             }
-            _ => inbox.sightings.push_back(sighting),
+            _ => inbox.sightings.push_back(Told { sighting, at, start, was_refused: false }),
         }
         drop(inbox);
         self.notice();
@@ -465,9 +483,9 @@ impl CameraRecorder {
         let mut budget = Budget { packets: PACKETS_A_TURN, until: clock::monotonic() + TURN_AT_MOST };
         let mut progress = self.advance(state, &mut budget);
         while progress == Progress::CaughtUp
-            && let Some(sighting) = state.sightings.front().copied()
+            && let Some(told) = state.sightings.front().cloned()
         {
-            progress = self.answer(state, sighting);
+            progress = self.answer(state, &told);
             if progress == Progress::CaughtUp {
                 state.sightings.pop_front();
                 progress = self.advance(state, &mut budget);
@@ -586,9 +604,9 @@ impl CameraRecorder {
         state.recorder.looked(session, pts_us);
     }
 
-    /// Begins an event or prolongs the open one.
-    fn answer(&self, state: &mut State, sighting: Sighting) -> Progress {
-        let Some(newest) = self.ring.newest() else { return Progress::CaughtUp };
+    /// A sighting in the session of the recorded stream, once there is one.
+    fn onset_here(&self, sighting: Sighting) -> Option<Onset> {
+        let newest = self.ring.newest()?;
         let mut onset = sighting.onset;
         if let Some(mapped) = sighting.mapped {
             onset.session = newest.session.id;
@@ -596,6 +614,19 @@ impl CameraRecorder {
             onset.onset_us = newest.session.pts_us(mapped.onset) - wider;
             onset.last_motion_us = newest.session.pts_us(mapped.last_motion) + wider;
         }
+        Some(onset)
+    }
+
+    /// Session and time with which an event's recording would begin, as far as it is held.
+    fn start_of(&self, onset: Onset) -> Option<(Arc<Session>, i64)> {
+        let from_us = onset.onset_us - self.settings.decisions.pre_alarm_us;
+        let packet = self.ring.start_for(onset.session, from_us).and_then(|seq| self.ring.get(seq))?;
+        Some((Arc::clone(&packet.session), packet.pts_us()))
+    }
+
+    /// Begins an event or prolongs the open one.
+    fn answer(&self, state: &mut State, told: &Told) -> Progress {
+        let Some(onset) = self.onset_here(told.sighting) else { return Progress::CaughtUp };
         let answer = state.recorder.trigger(onset, |pts| self.ring.start_for(onset.session, pts));
         if let Answer::Begin(seq) = answer {
             let finished = self.finish_event(state);
@@ -604,7 +635,32 @@ impl CameraRecorder {
             }
             state.recorder.begin(onset.session, seq, Some(onset));
         }
+        self.miss_what_was_held(state, told, onset);
         Progress::CaughtUp
+    }
+
+    /// What an event's recording should have begun with was there when the event was told, and the disk took it too
+    /// late.
+    fn miss_what_was_held(&self, state: &mut State, told: &Told, onset: Onset) {
+        let was_late = told.was_refused || clock::monotonic() - told.at > ANSWERED_WITHIN;
+        let Some((session, held_us)) = &told.start else { return };
+        if !was_late || state.recorder.mode() != RecordMode::Motion || state.missing.gap().is_some() {
+            return;
+        }
+        let held_from = session.utc(*held_us);
+        let since = state.recorded_to.map_or(held_from, |recorded_to| recorded_to.max(held_from));
+        let cause = if told.was_refused { GapCause::DiskError } else { GapCause::DiskTooSlow };
+        match self.start_of(onset) {
+            // Until the file begins.
+            Some((_, left_us)) if state.file.is_none() && *held_us < left_us => state.missing.begins(since, cause),
+            Some(_) => {}
+            // All of it is gone, and its session with it.
+            None => {
+                state.missing.begins(since, cause);
+                let end_us = onset.last_motion_us + self.settings.decisions.minimal_duration_us;
+                self.end_gap(state, session.utc(end_us));
+            }
+        }
     }
 
     /// Runs the state machine's steps over the ring.
@@ -982,6 +1038,7 @@ impl CameraRecorder {
         };
         since.into_iter().for_each(|since| state.missing.begins(since, cause));
         state.was_refused |= trouble == Trouble::Disk;
+        state.sightings.iter_mut().for_each(|told| told.was_refused |= trouble == Trouble::Disk);
         state.retry_at = Some(clock::monotonic() + RETRY);
         self.hindered(trouble, message);
     }
@@ -1022,10 +1079,11 @@ impl CameraRecorder {
     }
 
     /// Writes down that a file is closed.
-    fn closed(&self, state: &State, row: Recording, session: &Session, finished: Finished) {
+    fn closed(&self, state: &mut State, row: Recording, session: &Session, finished: Finished) {
         let Finished { bytes, first_pts_us, end_pts_us, complete, .. } = finished;
         let motion_s = state.recorder.motion_between(first_pts_us, end_pts_us) as f64 / 1e6;
         let end = Some(session.utc(end_pts_us).max(row.start));
+        state.recorded_to = state.recorded_to.max(end);
         self.archive.has_unfinished.fetch_or(!complete, Ordering::AcqRel);
         let row = Recording { end, bytes, motion_s, complete, ..row };
         self.archive.index().put(row.clone());

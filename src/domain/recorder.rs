@@ -131,6 +131,11 @@ impl Recorder {
         Recorder { config, looked: None, detector_down: false, event: None, file: None, stored_to: 0 }
     }
 
+    /// What is recorded now.
+    pub fn mode(&self) -> RecordMode {
+        self.config.mode
+    }
+
     /// The first packet that is not stored yet, while there is something to record.
     pub fn cursor(&self) -> Option<u64> {
         self.event.as_ref().map(|event| event.cursor)
