@@ -114,7 +114,8 @@ fn on_a_full_disk_recording_pauses_and_goes_on_by_itself() {
     }
     let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
     wait_for("the second event's gap", secs(10), || {
-        let (from, to) = (second - chrono::TimeDelta::milliseconds(500), second + chrono::TimeDelta::milliseconds(1500));
+        let (from, to) =
+            (second - chrono::TimeDelta::milliseconds(500), second + chrono::TimeDelta::milliseconds(1500));
         daemon.gaps("hand").into_iter().find(|gap| time(&gap["start"]) <= from && time(&gap["end"]) >= to)
     });
     let gap = &daemon.gaps("all")[0];

@@ -65,8 +65,8 @@ fn check_after_restart(daemon: &Daemon, camera: &str, began: DateTime<Utc>) -> O
     let time = |gap: &serde_json::Value, key: &str| gap[key].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
     let is_of = |gap: &serde_json::Value| (time(gap, "start") - end).abs() < TimeDelta::milliseconds(5);
     // The server sends what it has since its last keyframe: that may be all that came since. Each connection's clock is
-    // its own, to some milliseconds.
-    let at_most = end + TimeDelta::milliseconds(5);
+    // its own, to some milliseconds, and of a recording that goes on the index knows the start to a tenth of a second.
+    let at_most = end + TimeDelta::milliseconds(105);
     let is_all_there = || daemon.recordings(camera).iter().any(|next| next.id > row.id && next.start <= at_most);
     let gap = wait_for(&format!("the end of {camera}'s gap that begins at {end}"), secs(20), || {
         let gap = daemon.gaps(camera).into_iter().rfind(|gap| is_of(gap));

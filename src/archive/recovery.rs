@@ -834,11 +834,11 @@ pub(super) mod tests {
     #[test]
     fn a_camera_that_was_back_when_the_process_was_killed_has_two_gaps() {
         let place = Place::new();
-        let open = row(1, "yard", minutes_ago(5));
+        let (open, since) = (row(1, "yard", minutes_ago(5)), minutes_ago(6));
         place.write(&open, false);
         {
             let index = place.open();
-            index.set_open_gap("yard", Some((minutes_ago(6), GapCause::Disconnected)));
+            index.set_open_gap("yard", Some((since, GapCause::Disconnected)));
             index.put(open.clone());
         }
         let index = place.open_after_crash();
@@ -846,7 +846,7 @@ pub(super) mod tests {
         assert!(index.flush());
         let end = closed(open.clone()).end.unwrap();
         let told: Vec<_> = gaps(&index).into_iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
-        assert_eq!(told, [(end, None, GapCause::Down), (minutes_ago(6), Some(open.start), GapCause::Disconnected)]);
+        assert_eq!(told, [(end, None, GapCause::Down), (since, Some(open.start), GapCause::Disconnected)]);
     }
 
     #[test]
