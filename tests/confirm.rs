@@ -41,15 +41,11 @@ fn write_models(folder: &Path) {
     fs::write(folder.join("colours.txt"), "red\nblue\n").unwrap();
 }
 
-fn events(daemon: &Daemon, query: &str) -> Vec<Value> {
-    daemon.get(&format!("/api/events?{query}"))["events"].as_array().unwrap().clone()
-}
-
 /// The first event of a camera that a model has looked at, when it is over.
 fn event_of(daemon: &Daemon, camera: &str) -> Value {
     let looked = |event: &Value| !event["found"].is_null() && !event["end"].is_null();
     wait_for(&format!("what {camera} shows"), secs(60), || {
-        events(daemon, &format!("camera={camera}")).into_iter().rfind(looked)
+        daemon.listed_events(&format!("camera={camera}")).into_iter().rfind(looked)
     })
 }
 
@@ -63,11 +59,6 @@ fn helper_of(daemon: &Daemon) -> Option<u32> {
         (parent == daemon.pid() && arguments.ends_with(b"confirm\0")).then_some(pid)
     });
     children.last()
-}
-
-fn signal(pid: u32, signal: i32) {
-    // SAFETY: sends a signal to a process that the test's own daemon or helper started, and that is alive.
-    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
 }
 
 fn is_gone(pid: u32) -> bool {
@@ -111,7 +102,7 @@ fn an_event_says_what_a_model_found_in_its_pictures() {
     for camera in ["not-blue", "green"] {
         assert_eq!(event_of(&daemon, camera)["found"], json!([]), "{camera}");
     }
-    let alone = wait_for("an event", secs(60), || events(&daemon, "camera=alone").pop());
+    let alone = wait_for("an event", secs(60), || daemon.listed_events("camera=alone").pop());
     assert_eq!(alone["found"], Value::Null);
     // Nobody waited for the model to be tried: it records, and what is wrong is told meanwhile.
     let fault = daemon.wait_for_camera("broken", secs(30), |status| status["config_error"].is_string());
@@ -120,14 +111,14 @@ fn an_event_says_what_a_model_found_in_its_pictures() {
     let alarm = |alarm: &Value| alarm["kind"] == "confirm" && alarm["camera"] == "broken";
     wait_for("the alarm", secs(20), || daemon.alarms().into_iter().find(alarm));
     daemon.wait_for_recording("broken", secs(30), |row| row.complete && row.motion_s > 1.0);
-    assert_eq!(events(&daemon, "camera=broken")[0]["found"], Value::Null);
+    assert_eq!(daemon.listed_events("camera=broken")[0]["found"], Value::Null);
     assert!(daemon.metric("tarsier_confirm_dropped_total", "broken") >= Some(1.0));
     assert_eq!(daemon.metric("tarsier_confirm_dropped_total", "blue"), Some(0.0));
     assert!(daemon.metric("tarsier_confirm_pictures_total", "blue") >= Some(1.0));
 
     let names = |daemon: &Daemon, query: &str| -> Vec<String> {
         let mut names: Vec<String> =
-            events(daemon, query).iter().map(|event| event["camera"].as_str().unwrap().to_owned()).collect();
+            daemon.listed_events(query).iter().map(|event| event["camera"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names.dedup();
         names
@@ -160,7 +151,7 @@ fn a_model_that_hangs_holds_up_neither_recordings_nor_the_end() {
     let stream = daemon.events();
     stream.wait_for("a first look", secs(60), |event| event.kind == "found");
     let helper = helper_of(&daemon).expect("a process looks");
-    signal(helper, libc::SIGSTOP);
+    send_signal(helper, libc::SIGSTOP);
     let stopped = tarsier::clock::utc_now();
     for camera in ["one", "other"] {
         let ended = |row: &RecordingRow| row.complete && row.motion_s > 1.0 && row.end > Some(stopped);
@@ -223,13 +214,13 @@ fn a_helper_that_hangs_or_crashes_is_told_of_and_ended() {
     assert!(matches!(look(&mut helper, "v8.onnx", secs(20)), Err(ConfirmError::Model(_))));
     assert_eq!(look(&mut helper, "other.onnx", secs(20)).unwrap(), found);
 
-    signal(helper.pid(), libc::SIGKILL);
+    send_signal(helper.pid(), libc::SIGKILL);
     let crashed = look(&mut helper, "other.onnx", secs(20)).unwrap_err().to_string();
     assert_eq!(crashed, "the process that looks was ended by signal 9");
 
     let mut helper = start();
     look(&mut helper, "other.onnx", secs(20)).unwrap();
-    signal(helper.pid(), libc::SIGSTOP);
+    send_signal(helper.pid(), libc::SIGSTOP);
     let hangs = look(&mut helper, "other.onnx", Duration::from_millis(300));
     assert!(matches!(hangs, Err(ConfirmError::TooSlow(_))), "{hangs:?}");
     assert!(is_gone(helper.pid()));

@@ -34,8 +34,7 @@ fn the_demo_records_motion_within_a_minute_and_ends_on_ctrl_c() {
         recording = recordings_named_in(&said(), &folder).pop();
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    // SAFETY: sends a signal to our own child, which has not been waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    send_signal(child.id(), libc::SIGINT);
     let ended = tarsier::clock::monotonic();
     let status = loop {
         match child.try_wait().unwrap() {

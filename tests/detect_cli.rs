@@ -223,8 +223,7 @@ fn a_live_stream_is_watched_until_a_signal_comes() {
     std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|l| lines.send(l)));
     let event = line.recv_timeout(secs(40)).expect("an event is told as soon as it is over");
     assert!(event.starts_with("{\"event\":\"motion\","), "{event}");
-    // SAFETY: a signal to a child of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(tarsier.id() as libc::pid_t, libc::SIGTERM) }, 0);
+    send_signal(tarsier.id(), libc::SIGTERM);
     let status = wait_for("tarsier to end", secs(5), || tarsier.try_wait().expect("it can be waited for"));
     assert_eq!(status.code(), Some(0));
 }

@@ -419,8 +419,7 @@ fn a_browser_on_this_machine_sees_the_panes() {
     decodes_cleanly(&bench.path("a.jpg")).unwrap();
     assert_eq!(probe(&bench.path("a.jpg"))["streams"][0]["width"].as_u64(), Some(1284));
 
-    // SAFETY: a signal to a child of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(tarsier.id() as libc::pid_t, libc::SIGTERM) }, 0);
+    send_signal(tarsier.id(), libc::SIGTERM);
     let status = wait_for("tarsier to end", secs(5), || tarsier.try_wait().expect("it can be waited for"));
     assert_eq!(status.code(), Some(0));
     let mut report = String::new();

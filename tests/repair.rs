@@ -24,10 +24,6 @@ fn copy(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
-fn events(daemon: &Daemon, camera: &str) -> Vec<Value> {
-    daemon.get(&format!("/api/events?camera={camera}"))["events"].as_array().unwrap().clone()
-}
-
 #[test]
 fn an_outage_is_listed_while_it_goes_on_and_over_a_crash() {
     let clip = Clip::spec().size(160, 120).fps(FPS).seconds(30.0).gop_seconds(1.0).make();
@@ -76,7 +72,8 @@ fn a_lost_index_is_rebuilt_equal_after_an_end_in_order_and_after_a_kill() {
 
     let ended = |camera: &str, count: usize| {
         wait_for("the events", secs(60), || {
-            let ended = events(&daemon, camera).into_iter().filter(|event| !event["end"].is_null());
+            let ended =
+                daemon.listed_events(&format!("camera={camera}")).into_iter().filter(|event| !event["end"].is_null());
             let ended: Vec<Value> = ended.filter(|event| !event["recordings"].as_array().unwrap().is_empty()).collect();
             (ended.len() >= count).then_some(ended)
         })
@@ -119,7 +116,9 @@ fn a_lost_index_is_rebuilt_equal_after_an_end_in_order_and_after_a_kill() {
     // And what a kill leaves: repaired with its index, and without.
     daemon.restart();
     daemon.wait_for_camera("all", secs(20), |status| status["recording"] == true);
-    wait_for("motion goes on", secs(60), || events(&daemon, "all").into_iter().find(|event| event["end"].is_null()));
+    wait_for("motion goes on", secs(60), || {
+        daemon.listed_events("camera=all").into_iter().find(|event| event["end"].is_null())
+    });
     daemon.kill();
     let with_index = daemon.folder().join("kept");
     copy(&archive, &with_index);

@@ -480,12 +480,13 @@ impl Soak {
         let rate = source.rate() as i64;
         let began = source.taken_at(0);
         let number = |at: DateTime<Utc>| ((at - began).num_milliseconds().max(0) * rate / 1000) as u64;
+        let sent = source.sent();
         let mut windows: Vec<Range<u64>> = Vec::new();
         for at in triggers.filter(|at| !is_killed(**at)) {
             let (middle, moment) = (number(*at - TOLERANCE), number(*at));
             // Of two connections either may be the event's, where the second had just begun.
-            let Some(run) = source.sent().into_iter().find(|run| run.contains(&middle)) else { continue };
-            if run.end < moment && source.sent().iter().any(|run| (middle..=moment).contains(&run.start)) {
+            let Some(run) = sent.iter().find(|run| run.contains(&middle)) else { continue };
+            if run.end < moment && sent.iter().any(|run| (middle..=moment).contains(&run.start)) {
                 continue;
             }
             let from = number(*at - TimeDelta::seconds(PRE_ALARM_S)).max(run.start);

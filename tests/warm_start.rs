@@ -21,7 +21,7 @@ fn look_for(daemon: &Daemon, camera: &str, seconds: f64) {
 }
 
 fn events(daemon: &Daemon, camera: &str) -> Vec<serde_json::Value> {
-    daemon.get(&format!("/api/events?camera={camera}"))["events"].as_array().expect("a list").clone()
+    daemon.listed_events(&format!("camera={camera}"))
 }
 
 #[test]

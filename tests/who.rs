@@ -463,8 +463,7 @@ impl Serving {
     }
 
     fn hang_up(&self) {
-        // SAFETY: sends a signal to a child that has not been waited for.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) }, 0);
+        send_signal(self.child.id(), libc::SIGHUP);
     }
 }
 

@@ -11,7 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -73,9 +73,8 @@ pub struct Noted {
 }
 
 /// Tells one boot of the machine from the next.
-fn boot_id() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
-}
+static BOOT_ID: LazyLock<Option<String>> =
+    LazyLock::new(|| fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()));
 
 /// Another process records into the archive.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -169,7 +168,7 @@ impl Home {
     pub fn note(&self, at: DateTime<Utc>) {
         let Some(file) = self.held().clone() else { return };
         let at = at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        let line = format!("{at} {}\n", boot_id().unwrap_or_default());
+        let line = format!("{at} {}\n", BOOT_ID.as_deref().unwrap_or_default());
         if let Err(error) = file.write_all_at(line.as_bytes(), 0) {
             tracing::debug!(%error, "that all is well cannot be noted");
         }
@@ -180,7 +179,7 @@ impl Home {
         let text = fs::read_to_string(self.root.join(LOCK_NAME)).ok()?;
         let mut words = text.split_whitespace();
         let at = words.next()?.parse().ok()?;
-        Some(Noted { at, stayed_up: words.next().is_some_and(|boot| boot_id().as_deref() == Some(boot)) })
+        Some(Noted { at, stayed_up: words.next().is_some_and(|boot| BOOT_ID.as_deref() == Some(boot)) })
     }
 
     /// Lets another process have it.

@@ -65,7 +65,7 @@ pub struct RecorderSettings {
     pub audio: AudioMode,
     /// None: what the camera sends is stored as it is.
     pub encode: Option<EncodeConfig>,
-    /// What the detector sees, to be drawn into what is encoded.
+    /// What the detector sees, to be drawn into what is encoded; None where there is none.
     pub shows: Option<Shown>,
     /// Is there a detector whose progress has to be waited for?
     pub detects: bool,
@@ -734,7 +734,6 @@ impl CameraRecorder {
     /// at the end, and never with a decision to be answered: that asks for all that was passed before it.
     fn waits_for_look(&self, state: &State, seq: u64) -> bool {
         self.settings.shows.is_some()
-            && self.settings.detects
             && !self.detector_is_down.load(Ordering::Relaxed)
             && state.sightings.is_empty()
             && state.ended_session.is_none()

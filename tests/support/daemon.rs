@@ -233,9 +233,7 @@ impl Daemon {
 
     /// Sends a signal (`libc::SIGHUP`).
     pub fn signal(&self, signal: i32) {
-        // SAFETY: sends a signal to a child that has not been waited for.
-        let sent = unsafe { libc::kill(self.pid() as i32, signal) };
-        assert_eq!(sent, 0, "the daemon takes signal {signal}");
+        send_signal(self.pid(), signal);
     }
 
     /// SIGKILL, at once.
@@ -410,6 +408,12 @@ impl Daemon {
         self.get("/api/alarms")["alarms"].as_array().expect("a list of alarms").clone()
     }
 
+    /// The events that a query of the API finds.
+    #[track_caller]
+    pub fn listed_events(&self, query: &str) -> Vec<Value> {
+        self.pages(&format!("/api/events?{query}"), "events")
+    }
+
     #[track_caller]
     fn pages(&self, first: &str, key: &str) -> Vec<Value> {
         let mut all = Vec::new();
@@ -446,6 +450,14 @@ impl Daemon {
     pub fn events(&self) -> EventStream {
         EventStream::open(&self.url("/api/events"))
     }
+}
+
+/// Sends a signal to a process that the test started, or its daemon, and that nobody has waited for.
+#[track_caller]
+pub fn send_signal(pid: u32, signal: i32) {
+    // SAFETY: it asks the kernel for no more than that.
+    let sent = unsafe { libc::kill(pid as i32, signal) };
+    assert_eq!(sent, 0, "process {pid} takes signal {signal}");
 }
 
 impl Drop for Daemon {

@@ -62,7 +62,9 @@ mod websocket;
 
 pub use chromium::{Chromium, FRAME_NUMBER};
 pub use clips::{AudioCodec, Clip, ClipSpec, Codec, concat};
-pub use daemon::{Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerEvent, grep_all, recording_files};
+pub use daemon::{
+    Daemon, DaemonBuilder, EventStream, RecordingRow, SEED, ServerEvent, grep_all, recording_files, send_signal,
+};
 pub use disk_layer::SlowDisk;
 pub use frames::{Frame, assert_unbroken, decodes_cleanly, duration_s, probe, read_frames};
 pub use http_mjpeg::{MjpegServer, base64};

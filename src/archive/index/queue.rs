@@ -243,9 +243,7 @@ impl Queue {
                 }
             }
         }
-        for (key, gap) in failed.gaps {
-            self.gaps.entry(key).or_insert(gap);
-        }
+        put_back(&mut self.gaps, failed.gaps);
         for (camera, gap) in failed.open_gaps {
             // Some of the lines may be in the journal.
             self.no_gaps.extend(gap.what.clone());
@@ -254,15 +252,9 @@ impl Queue {
         self.no_gaps.extend(failed.no_gaps);
         self.no_gaps.sort_by(|one, other| (&one.camera, one.start).cmp(&(&other.camera, other.start)));
         self.no_gaps.dedup();
-        for (id, event) in failed.events {
-            self.events.entry(id).or_insert(event);
-        }
-        for (id, found) in failed.found {
-            self.found.entry(id).or_insert(found);
-        }
-        for (id, gone) in failed.no_events {
-            self.no_events.entry(id).or_insert(gone);
-        }
+        put_back(&mut self.events, failed.events);
+        put_back(&mut self.found, failed.found);
+        put_back(&mut self.no_events, failed.no_events);
         for ((minute, camera), scores) in failed.minutes {
             self.see(&camera, minute, &scores.what, scores.is_noted);
         }
@@ -275,32 +267,28 @@ impl Queue {
     }
 
     fn bound(&mut self) {
-        while self.rows.len() > MOST {
-            self.rows.pop_first();
-            self.given_up += 1;
-        }
-        while self.events.len() > MOST {
-            self.events.pop_first();
-            self.given_up += 1;
-        }
-        while self.found.len() > MOST {
-            self.found.pop_first();
-            self.given_up += 1;
-        }
-        while self.no_events.len() > MOST {
-            self.no_events.pop_first();
-            self.given_up += 1;
-        }
-        while self.minutes.len() > MOST {
-            self.minutes.pop_first();
-            self.given_up += 1;
-        }
+        self.given_up += shorten(&mut self.rows)
+            + shorten(&mut self.events)
+            + shorten(&mut self.found)
+            + shorten(&mut self.no_events)
+            + shorten(&mut self.minutes)
+            + shorten(&mut self.gaps);
         let too_many = self.no_gaps.len().saturating_sub(MOST);
         self.no_gaps.drain(..too_many);
-        while self.gaps.len() > MOST {
-            self.gaps.pop_first();
-            self.given_up += 1;
-        }
+    }
+}
+
+/// Lets the oldest go where there are too many; how many went.
+fn shorten<K: Ord, V>(waiting: &mut BTreeMap<K, V>) -> u64 {
+    let too_many = waiting.len().saturating_sub(MOST);
+    (0..too_many).for_each(|_| _ = waiting.pop_first());
+    too_many as u64
+}
+
+/// Puts back what failed, where nothing newer waits.
+fn put_back<K: Ord, V>(waiting: &mut BTreeMap<K, V>, failed: BTreeMap<K, V>) {
+    for (key, what) in failed {
+        waiting.entry(key).or_insert(what);
     }
 }
 
